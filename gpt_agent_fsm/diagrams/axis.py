@@ -99,7 +99,7 @@ def _limit(times: Sequence[float]) -> float:
 
 
 def ticks_of(chapter: Chapter, distance: float) -> list[tuple[float, str]]:
-    """Return the places of ticks within a chapter, at least `distance` apart, each with the time since its start."""
+    """Return the places of a chapter's ticks, at least `distance` apart, each with the time since the chapter began."""
     length = chapter.end - chapter.start
     count = int(chapter.width / distance)
     if not length or not count:

@@ -107,7 +107,7 @@ def _packed(name: str, bars: Sequence[Placed], measure: Measure) -> Lane:
 def rows_of(rooms: Sequence[tuple[float, float]], most: int) -> list[int | None]:
     """Return a row for each room, so that no two rooms of a row overlap. The rooms are ordered by their left ends.
 
-    If none of `most` rows is free for a room, its row is None.
+    There are at most `most` rows. If none of them is free for a room, the result for this room is None.
     """
     ends: list[float] = []
     rows: list[int | None] = []

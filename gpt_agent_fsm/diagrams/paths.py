@@ -113,7 +113,7 @@ def _steps() -> list[Step]:
 
 
 def _paths(start: State, end: State, without: Sequence[State] = ()) -> Iterator[Path]:
-    """Return the simple paths from one state to another that avoid the states `without`, in the order of the states."""
+    """Return the simple paths between two states, in the order of the states. They avoid the states `without`."""
     steps = _steps()
 
     def extend(taken: tuple[Step, ...], here: State, visited: frozenset[State]) -> Iterator[Path]:

@@ -18,7 +18,7 @@ __all__ = ["LANES", "Bar", "Recorded", "Timeline", "timeline_of"]
 
 LANES = ("messages", "state", "runs", "tool calls", "approvals", "waits")
 MAX_RECORDS = 200
-"""The maximum number of records that a timeline shows. If the history is longer, it shows the newest records."""
+"""The maximum number of records that a timeline shows. If the history is longer, the newest records are shown."""
 _MAX_NAME = 40
 
 _GOOD, _BAD, _BUSY, _WAIT, _PLAIN, _TOOL = (
@@ -122,7 +122,7 @@ class _Reader:
         self._has_moved = False
 
     def all_bars(self, end: float) -> list[Bar]:
-        """Return all bars. Those that have not ended last until `end`."""
+        """Return all bars. A bar that has not ended is drawn up to `end`."""
         return [*self._ended, *(attrs.evolve(bar, end=end, is_open=True) for bar in self._open.values())]
 
     def read(self, at: float, event: e.Event) -> None:
@@ -230,7 +230,7 @@ class _Reader:
         self._open.setdefault((lane, key), Bar(lane, _clean(name), colour, at, at))
 
     def _end(self, lane: str, key: str, at: float, name: str | None = None, colour: State | None = None) -> None:
-        """End a bar, if it has begun. Its outcome may change its name and its colour."""
+        """End a bar, if it has begun. `name` and `colour`, if given, replace the bar's name and colour."""
         bar = self._open.pop((lane, key), None)
         if bar is not None:
             name = bar.name if name is None else _clean(name)

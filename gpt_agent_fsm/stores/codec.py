@@ -121,7 +121,7 @@ def encode_snapshot(snapshot: Snapshot) -> str:
 
 
 def _without_copy(snapshot: Snapshot) -> Snapshot:
-    """Return the snapshot without the images and files of its request that the first queued message also contains."""
+    """Return the snapshot without those images and files of its request that are also in the first queued message."""
     post = _post_of_the_head(snapshot)
     if post is None or post.parts != snapshot.queue.head.parts:
         return snapshot

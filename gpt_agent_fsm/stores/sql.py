@@ -59,11 +59,11 @@ class SQLStore:
     Every method may be called from any OS thread, and from the handler of an operating system signal. If the database
     fails, a method raises `StoreError` with advice. The store works again when the cause is fixed.
 
-    A call that raises `StoreError` has changed nothing, with two exceptions. If the connection breaks during a commit,
-    or if the database does not answer, it may be unknown whether the call took effect. The error says so. If you repeat
-    a commit, it takes effect only once. If a call with an unknown outcome has saved a command, the store deletes the
-    command when the database answers again, because the caller got an error. `prune` deletes the history of 500 threads
-    per transaction, so it may have deleted a part of the history before it failed.
+    A call that raises `StoreError` has changed nothing, except in two cases. First, if the connection breaks during a
+    commit or the database does not answer, it may be unknown whether the call took effect. The error says so. If you
+    repeat a commit, it takes effect only once. If a call with an unknown outcome has saved a command, the store deletes
+    the command when the database answers again, because the caller got an error. Second, `prune` deletes the history of
+    500 threads per transaction, so it may have deleted a part of the history before it failed.
 
     If the process forks, `close` does nothing in the child, and every other method raises `UsedAfterFork` there.
 
@@ -72,7 +72,7 @@ class SQLStore:
         timeout: the seconds that a call may take, including `close`, if the database does not answer. While a store is
             being opened, this is the limit for each statement, so opening may take longer. If a SQLite file hangs
             during a read, the store does not notice it.
-        lock_timeout: the part of these seconds that a call waits for a lock that another program holds.
+        lock_timeout: the part of `timeout` that a call may wait for a lock that another program holds.
         read_only: True to read while another process owns the database.
     """
 

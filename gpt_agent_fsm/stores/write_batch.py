@@ -61,7 +61,7 @@ class Commit:
 
 @attrs.define(kw_only=True)
 class Announce:
-    """The operation that records the number of a thread's last announced record."""
+    """The operation that saves the number of a thread's last announced record."""
 
     thread_id: str
     seq: int
@@ -77,7 +77,7 @@ class ClaimKey:
 
 @attrs.define
 class Flush:
-    """The operation that writes the recorded marks. A mark is the number of the last announced record of a thread."""
+    """The operation that saves all unsaved marks. A mark is the number of the last announced record of a thread."""
 
 
 @attrs.define(kw_only=True)
@@ -196,7 +196,7 @@ class WriteBatch:
         self._saved[thread_id] = operation
 
     def mark(self, thread_id: str, seq: int) -> None:
-        """Record the number of a thread's last announced record. Ignore unknown threads and records."""
+        """Add the number of a thread's last announced record to the batch. Ignore unknown threads and records."""
         counters = self._counters_of(thread_id)
         if counters is not None and counters.announced < min(seq, counters.last_seq):
             counters.announced = min(seq, counters.last_seq)

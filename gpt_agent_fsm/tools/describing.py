@@ -85,7 +85,7 @@ class Describer:
         return self._noted(self._bare(base, limits), notes)
 
     def field(self, found: ClassField, description: str) -> Field:
-        """Return a property of an object, with its description and its default."""
+        """Return the object property for a field or parameter, with the description and the default."""
         shape = self.shape(found.hint)
         is_described = "description" in _unwrapped(found.hint)[1]
         notes: dict[str, Any] = {"description": description} if description and not is_described else {}

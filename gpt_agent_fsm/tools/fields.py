@@ -17,7 +17,7 @@ MISSING = object()
 
 
 class NotDescribable(Exception):
-    """Raised if no JSON schema can describe an annotation, or only a schema that the library cannot enforce."""
+    """Raised if no JSON schema can describe an annotation, or if the library cannot enforce the schema that can."""
 
 
 @attrs.frozen
@@ -49,7 +49,7 @@ def is_class_with_fields(cls: type) -> bool:
 
 
 def fields_of(cls: type, namespace: Mapping[str, Any]) -> Found:
-    """Return a callable that makes the Python value from keyword arguments, and the fields of the class."""
+    """Return two things: a callable that makes the Python value from keyword arguments; and the fields of the class."""
     if getattr(cls, "__parameters__", ()):
         raise NotDescribable(f"the generic class {cls.__name__} cannot be described")
     hints = typing.get_type_hints(cls, localns={**namespace, cls.__name__: cls}, include_extras=True)

@@ -64,14 +64,15 @@ _STRICT = _must_be("True, False or None", lambda value: value is None or isinsta
 
 @attrs.frozen(slots=False, repr=False)
 class Tool(Generic[P, R]):
-    """A function that the model may call. The decorator `tool` makes it. A tool can be called like its function.
+    """A function that the model may call. The decorator `tool` makes a `Tool`, which can be called like its function.
 
     Attributes:
         function: the function itself.
         name: the name by which the model calls the function.
         timeout: the seconds that a call may take; None for no limit.
-        approve: True if a person must approve each call, False if nobody must, or a function that decides. The function
-            gets the call and returns True to start it, False to deny it, or None to ask a person.
+        approve: True if a person must approve each call, False if nobody must, or a rule. A rule is a function that
+            gets the call. It returns True to start the tool's function, False to deny the call, or None to ask a
+            person.
         retry: "safe" if a call may be repeated after a crash, although it may have ended before. Otherwise "never".
         strict: True for OpenAI's strict form of the schema.
     """
@@ -186,8 +187,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any: 
     Args:
         function: the function, a method, or an object that can be called.
         timeout: the seconds that a call may take; None sets no limit.
-        approve: True if a person must approve each call, or a function that decides. The function gets the call and
-            returns True to start it, False to deny it, or None to ask a person.
+        approve: True if a person must approve each call, or a rule. A rule is a function that gets the call. It returns
+            True to start the tool's function, False to deny the call, or None to ask a person.
         retry: "safe" if a call may be repeated after a crash, although it may have ended before.
         strict: True makes the model follow the schema exactly, in OpenAI's strict form. In this form, the model gives
             every argument. If an argument has a default, null means the default.

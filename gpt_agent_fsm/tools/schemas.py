@@ -50,7 +50,7 @@ def any_of(options: Sequence[Schema]) -> Schema:
 
 
 def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
-    """Return whether the options of a union may be merged, because no limit of one option restricts another option."""
+    """Return True if the options of a union may be merged: no limit of one option would restrict another option."""
     if not limited:
         return True
     others = [option for option in unique if option != limited[0]]

@@ -70,7 +70,7 @@ class Problem:
 
 
 class Mismatch(Exception):
-    """The error for a value that does not have the shape.
+    """The error for a value that does not fit a shape.
 
     Its text names only the first problems, so that it stays short.
     """
@@ -195,7 +195,7 @@ class Choice:
         return {"type": unique if len(unique) > 1 else unique[0], "enum": [value for value, _ in self.values]}
 
     def structure(self, value: Any, path: Path) -> Any:  # noqa: ANN401
-        """Return the Python value of the equal JSON value. Here, true does not equal 1."""
+        """Return the Python value of the choice that equals the JSON value. Here, true does not equal 1."""
         for known, made in self.values:
             if known == value and isinstance(known, bool) == isinstance(value, bool):
                 return made
