@@ -33,7 +33,7 @@ from gpt_agent_fsm.tools.outputs import json_text
 __all__ = ["Agent", "Answer"]
 
 _RECENT = 200
-"""How many of the newest history records are searched for the arrows of the diagram that the thread has taken."""
+"""How many of the newest history records a diagram reads, to mark the arrows that the thread has taken."""
 
 
 _MAX_WAIT = 1e12

@@ -49,7 +49,7 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
 
 
 def _signature(given: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature that a call must match. For a decorated function, it may be that of the decorator."""
+    """Return the signature that a call must match. For a decorated function, this may be the wrapper's signature."""
     with contextlib.suppress(ValueError):
         own = inspect.signature(given, follow_wrapped=False)
         if {parameter.kind for parameter in own.parameters.values()} != _ANY_CALL:

@@ -1,4 +1,4 @@
-"""All errors that the library raises on purpose. They have one base class, and the subclass says who must act.
+"""The library's own error classes. They have one base class, and the subclass says who must act.
 
 ============================  ==================  =====================================================
 error                         who must act        what the library does
@@ -50,7 +50,7 @@ __all__ = [
 
 
 class GptAgentError(Exception):
-    """The base class of all errors that the library raises on purpose."""
+    """The base class of the library's own error classes."""
 
 
 class AgentNotAlive(GptAgentError):
@@ -107,9 +107,9 @@ class IllegalInput(GptAgentError):
 class StoreError(GptAgentError):
     """The store could not save or load data. The message says what to do.
 
-    The store has changed nothing, with two exceptions. If the connection to the database breaks during a call, the call
-    may have taken effect. If the call is repeated, it takes effect only once. `prune` may have deleted a part of the
-    history before it failed.
+    The store has changed nothing, except in two cases. First, if the connection to the database breaks during a call,
+    the call may have taken effect. A repeated call still takes effect only once. Second, `prune` may have deleted a
+    part of the history before it failed.
     """
 
 

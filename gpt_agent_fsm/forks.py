@@ -1,4 +1,4 @@
-"""Detects the use of an object after a fork: its OS threads, locks and connections do not work in the child."""
+"""Detects the use of an object after a fork. OS threads, locks and connections do not work in the child."""
 
 from __future__ import annotations
 

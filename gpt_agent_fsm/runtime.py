@@ -37,8 +37,8 @@ class Runtime:
         settings: the intervals, timeouts and limits.
         store: the store of the threads. The default is `MemoryStore()`.
         tools: the functions that answer tool calls; see `gpt_agent_fsm.tool`. A function answers the calls that have
-            its name. The functions of the assistants that the backend knows answer calls, too. Raises `ValueError` if
-            two functions have the same name.
+            its name. If the backend knows assistants, their functions answer calls, too. Raises `ValueError` if two
+            functions have the same name.
         scheduler: the object that ticks the threads. The default ticks them on OS threads of its own.
         rng: the source of the random jitter of pauses. A seeded `rng` makes a test repeatable.
 
@@ -184,9 +184,9 @@ class Runtime:
 
         The arguments are those of `connect`. Two calls with one key at the same time get the same thread. The store
         finds the thread of a known key without a request. If this runtime has an agent of the thread, no request is
-        made. Otherwise `start` blocks for one request that creates a thread, or for two requests for a known key: a new
-        agent must know whether the server still has the thread, and whether a run is in progress there, because the
-        server refuses messages during a run. To find a thread while the server is down, call `find`. Raises an
+        made. Otherwise `start` blocks. If it creates a thread, it makes one request. For a known key, it makes two
+        requests. They show whether the server still has the thread, and whether a run is in progress there, because
+        the server refuses messages during a run. To find a thread while the server is down, call `find`. Raises an
         `ApiError` if a request fails, and `InvalidThreadId` if the server no longer has the thread of the key.
         """
         connection = Connection(
@@ -204,7 +204,7 @@ class Runtime:
         return self._connected(thread_id, connection, is_new=is_new)
 
     def _thread_of(self, key: str) -> tuple[str, bool]:
-        """Return the thread of the key, and whether it was created now, because no thread had the key."""
+        """Return the thread of the key, and whether this call has created it. If no thread has the key, create one."""
         with self._keys.held(required_text(key, "key")):
             if (known := self._keys.find(key)) is not None:
                 return known, False
@@ -296,7 +296,10 @@ class Runtime:
     # --- making an agent --------------------------------------------------------------------------------------
 
     def _check_tools(self) -> None:
-        """Raise `ValueError` if two functions have the same name. The backend may have published more assistants."""
+        """Raise `ValueError` if two functions have the same name.
+
+        This is checked for each connection, because the backend may have published more assistants since the last one.
+        """
         self._tools | functions_of(self._backend)
 
     def _make_agent(self, driver: Driver) -> Agent:

@@ -21,9 +21,9 @@ MAX_TOKENS = 10**15
 """The highest possible limit of tokens. It is more than anybody can pay, but every store can still add such numbers."""
 _TOOL_POLL_INTERVAL = 120.0
 _GROWTH = 0.1
-"""The part of a run's age that the poll interval grows to."""
+"""The growing poll interval, as a part of the run's age."""
 MAX_RETRY_AFTER = 600.0
-"""The longest wait in seconds that a server may ask for. Otherwise, a wrong header could stop a thread for a day."""
+"""The longest wait in seconds that a server may ask for. Without it, a wrong header could stop a thread for a day."""
 
 
 def _check(
@@ -64,9 +64,10 @@ class Settings:
     heartbeat_interval: float = attrs.field(default=1.0, validator=_seconds)
     """The poll interval: the time between two polls of a run that is in progress."""
     heartbeat_max_interval: float | None = attrs.field(default=None, validator=_seconds_or_none)
-    """If it is set, the poll interval grows with the age of the run: it is a tenth of the age, but never shorter than
-    `heartbeat_interval` and never longer than this. None means that it does not grow. It must not be shorter than
-    `heartbeat_interval`. The age counts from the moment at which this process first saw the run in progress."""
+    """If this is set, the poll interval grows with the age of the run: it is a tenth of the age, but never shorter than
+    `heartbeat_interval` and never longer than this setting. None means that the poll interval does not grow. This
+    setting must not be shorter than `heartbeat_interval`. The age counts from the moment at which this process
+    first saw the run in progress."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs. These polls are a safety net for lost webhooks."""
     idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)

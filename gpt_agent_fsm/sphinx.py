@@ -34,7 +34,11 @@ def _format(argument: str) -> str:
 
 
 class Machine(SphinxDirective):
-    """Draws the machine or a part of it (`machine`, the default), or the path to an answer (`happy-path`)."""
+    """Draws the state machine, or a part of it, or the path from a message to an answer.
+
+    The argument of the directive is `machine` (the default) for the machine or a part of it, and `happy-path` for the
+    path.
+    """
 
     optional_arguments = 1
     option_spec = {  # noqa: RUF012 - docutils reads it from the class

@@ -71,7 +71,9 @@ class RunCompleted:
 
     Attributes:
         id: the run's id.
-        prompt_tokens, completion_tokens, total_tokens: the server's token counts; 0 if the server sent none.
+        prompt_tokens: how many tokens the server counted in the prompt; 0 if the server sent no count.
+        completion_tokens: how many tokens the server counted in the model's output; 0 if the server sent no count.
+        total_tokens: how many tokens the server counted in all; 0 if the server sent no count.
     """
 
     id: str
@@ -118,9 +120,9 @@ class AssistantMessageAdded:
 class AssistantMessageDelta:
     """The assistant has written more of a message. This event comes while the run is in progress.
 
-    It is sent only if the run is a stream; see `Agent.stream` and `Runtime.connect`. It is not part of the thread's
-    history, and the signal `event` does not send it. If you join the texts of all pieces of a message, you get the
-    message's content or the beginning of it. `AssistantMessageAdded` follows with the whole content.
+    It is sent only if the run is read as a stream; see `Agent.stream` and `Runtime.connect`. It is not part of the
+    thread's history, and the signal `event` does not send it. If you join the texts of all pieces of a message, you get
+    the message's content or the beginning of it. `AssistantMessageAdded` follows with the whole content.
 
     Attributes:
         message_id: the id of the message on the server.

@@ -18,7 +18,8 @@ class StateChanged:
     """The thread's state machine moved to another state.
 
     Attributes:
-        source, dest: the old state and the new state, each by its name, such as "idle".
+        source: the name of the old state, such as "idle".
+        dest: the name of the new state.
         trigger: the name of the input that caused the transition, as in the machine's table.
     """
 
