@@ -100,7 +100,7 @@ class Settings:
     no limit."""
     max_tool_rounds: int | None = attrs.field(default=None, validator=_count_or_none)
     """A run that asks for tools more often than this is cancelled and fails with the code `max_tool_rounds`; None means
-    no limit. The calls that a run asks for together count once."""
+    no limit. If a run asks for several calls at the same time, they count as one."""
     max_total_tokens: int | None = attrs.field(default=None, validator=_tokens_or_none)
     """How many tokens the runs of a thread may use together; None means no limit. When the tokens are used up, the
     queue is parked with `BudgetExceeded` before the next message or run. `Runtime.connect` can set another limit for a
@@ -109,7 +109,7 @@ class Settings:
     """A tool call that waits for an approval for longer than this is denied; None means no limit. The time counts from
     `ToolApprovalRequested`, even across restarts."""
     tool_workers: int = attrs.field(default=8, validator=_count)
-    """How many functions of tools may run at the same time."""
+    """How many functions of tools and approval rules, counted together, may run at the same time."""
     streams: int = attrs.field(default=32, validator=_retries)
     """How many runs may be read as streams at the same time, each on an OS thread of its own. Further runs are only
     polled."""
