@@ -171,7 +171,7 @@ class LocalServer:
         If a model has not finished a turn, the turn stays unchanged in the database, and the next server on the same
         file resumes it. A model that hangs keeps its OS thread (a daemon), but its result is dropped. May be called
         from any OS thread, even by a model, and more than once. In a process that was forked after the construction,
-        `close` does nothing, because the server belongs to the parent process and also answers the child process.
+        `close` does nothing, because the server still runs in the parent process, and serves both processes.
         """
         if self._origin.was_forked:
             return

@@ -12,9 +12,9 @@ def chat(tx: Transaction, history: Iterable[Doc], steps: Iterable[Doc], run: Doc
     """Return the chat messages for a turn of a run.
 
     `history` contains the messages and runs of the thread, and `steps` contains the steps of these runs. Both are in
-    order of creation. If the run limits `last_messages`, only that many of the messages from before the run are
-    included, and the calls and outputs before the first of these messages are left out. The run's own messages, calls
-    and outputs are always included.
+    order of creation. If the option `last_messages` of the run is a number, only that many of the messages from
+    before the run are included, and the calls and outputs before the first of these messages are left out. The run's
+    own messages, calls and outputs are always included.
     """
     history = list(history)
     steps_of_run: defaultdict[str, list[Doc]] = defaultdict(list)

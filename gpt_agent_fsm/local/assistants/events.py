@@ -1,7 +1,7 @@
 """The events that a stream of the Assistants API sends for one turn of a run, in the documented order.
 
 Text is sent as soon as the model yields it. The results of the turn are sent from the stored objects, after the turn
-has ended. So a client that gets the event of a result and then requests the run finds this result in the run.
+has ended. So if a client gets the event of a result and then requests the run, the run already contains the result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -126,7 +126,7 @@ class RunEvents:
         yield "thread.run.step.completed", step
 
     def _unsent(self, part: Doc) -> Doc | None:
-        """Return the rest of a part of the message that was not sent yet. Return None if there is no rest.
+        """Return the unsent rest of a part of the message. Return None if everything was sent.
 
         The rest of a text is its end with all its annotations.
         """

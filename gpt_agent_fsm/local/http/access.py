@@ -163,7 +163,7 @@ def _foreign(origin: str = "") -> ApiProblem:
 
 
 def _check_type(request: flask.Request) -> None:
-    """Refuse a body of a type that a browser sends without a preflight request, even for a page of another site."""
+    """Refuse a body if its type lets a page of another site send it without a preflight request."""
     kind = request.mimetype
     if not request.content_length or not kind or kind == "application/json" or kind.endswith("+json"):
         return

@@ -22,7 +22,7 @@ _END = re.compile(
 def broken(
     fault: str, body: Iterable[bytes], dice: random.Random, *, after: int | None, stall: float, closing: threading.Event
 ) -> Iterator[bytes]:
-    """Yield the events of a stream, with this fault after `after` events, or before the end if the end comes sooner.
+    """Yield the events of a stream, with this fault after `after` events, or at the `_END` event if that comes first.
 
     If `after` is None, the number of events before the fault is random. A stream that stalls is silent for `stall`
     seconds, or until `closing` is set. After that, the stream is dropped.

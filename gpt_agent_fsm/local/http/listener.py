@@ -105,8 +105,8 @@ class HttpServer:
     def close(self, timeout: float) -> None:
         """Stop listening, hang up on all clients and end all OS threads, all within `timeout` seconds.
 
-        If an answer is ready within the first half of this time, the client that waits for it still gets it. This
-        method may be called again, even after an interrupted call.
+        A client still gets its answer if the answer is ready within the first half of this time. This method may be
+        called again, even after an interrupted call.
         """
         if self._listener.closed:
             return

@@ -1,4 +1,4 @@
-"""The routes: a table with one row for each kind of request. The row says how the server answers such a request."""
+"""Defines `Route`, a row of the table of an API's requests, and makes a Flask blueprint from such a table."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

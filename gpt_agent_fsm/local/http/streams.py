@@ -18,7 +18,9 @@ _COMMENT = b": still there\n\n"
 
 
 def respond(events: Iterator[Event | None], waiting: Callable[[], AbstractContextManager[None]]) -> flask.Response:
-    """Return the HTTP answer that sends the events one by one, inside the context manager `waiting`.
+    """Return the HTTP answer that sends the events one by one.
+
+    While they are sent, the context manager that `waiting` returns is open.
 
     If `events` yields None, there was no event for `KEEP_ALIVE` seconds, and a comment is sent. When the client hangs
     up, `events` is closed, and nothing else happens.

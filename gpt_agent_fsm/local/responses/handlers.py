@@ -42,7 +42,7 @@ class ResponsesApi(Wire):
         return ResponseEvents(self._storage, response, turn, [])
 
     def stored_response_events(self, tx: Transaction, response: Doc) -> ResponseEvents:
-        """Return the events of an existing response that follow the event number `starting_after` of the request."""
+        """Return the events of an existing response. Those with numbers up to `starting_after` are left out."""
         # A response without a turn has ended, so its stored form is final.
         turn = self._workers.turn_of(response["id"]) if response["status"] in lifecycle.ACTIVE else None
         chunks = lifecycle.chunks_of(tx, response["id"])

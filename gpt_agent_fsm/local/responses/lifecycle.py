@@ -1,4 +1,4 @@
-"""The steps of a response on the server, and the effect of each step on the stored objects.
+"""The changes of a response's status on the server, and their effects on the stored objects.
 
     queued -> in_progress -> completed | incomplete
     queued | in_progress -> failed | cancelled

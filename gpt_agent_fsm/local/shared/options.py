@@ -91,7 +91,7 @@ def nothing_more(_value: Mapping[str, Any], _prefix: str) -> None:
 
 
 def named(value: Mapping[str, Any], prefix: str, *, within: str = "") -> None:
-    """Check the `name` of an object. If `within` is given, the object to check is in the field of that name."""
+    """Check the `name` of an object. If `within` is given, check the object in the field `within` instead."""
     inner = validation.mapping(value, within, prefix=prefix) if within else value
     if inner is None:
         raise missing(prefix + within)

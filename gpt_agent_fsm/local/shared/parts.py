@@ -93,7 +93,7 @@ def data_url(kind: str, content: bytes) -> str:
 
 
 def content_of(file_data: str) -> bytes:
-    """Return the content of a file that a client has sent in base64. The text may be a data URL or only the base64.
+    """Return the content of a file that a client has sent in base64. `file_data` may be a data URL or only base64.
 
     Raises `ValueError`.
     """

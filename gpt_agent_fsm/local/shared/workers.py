@@ -50,7 +50,7 @@ class JobKind(Protocol):
 class Workers:
     """Calls the model on at most `limit` OS threads, the workers. One more OS thread does chores that must never wait.
 
-    Work is a stored object with an `id`, whose field `object` names one of the `kinds`. All OS threads are daemons, so
+    Work is a stored object with an `id`. Its field `object` names one of the `kinds`. All OS threads are daemons, so
     that the server and the interpreter can end even if a model hangs.
     """
 
@@ -189,7 +189,7 @@ class Workers:
                 self._abort(*work)
 
     def _abort(self, kind: str, work_id: str, turn: LiveTurn) -> None:
-        """End the work of a turn that the server has lost, because clients wait for the end of the work."""
+        """End the work of a turn that the server has lost. Otherwise clients would wait until the work expires."""
         error = ModelError("server_error", "The server could not ask the model.")
         try:
             with self._storage.transaction() as tx:

@@ -126,7 +126,7 @@ class ChatClient(HttpClient):
         yield builder.reply()
 
     def _broken_off(self, unknown: str) -> str:
-        """Return the error text for an answer that broke off. `unknown` is text that the server sent outside it."""
+        """Return the error text for an answer that broke off. `unknown` is text outside the answer."""
         sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 

@@ -1,7 +1,7 @@
 """Reads lines of a stream that are not fields of server-sent events. Some servers report errors in such lines.
 
 A JSON object without `data:` before it becomes an event without a name. A line `error: {...}` becomes an event named
-`error`. Other fields are left out, and any other text becomes an event named `unknown`.
+`error`. Other lines of the form `name: value` are left out, and any other text becomes an event named `unknown`.
 """
 
 from __future__ import annotations

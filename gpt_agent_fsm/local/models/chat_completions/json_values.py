@@ -32,7 +32,7 @@ def decoded(data: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def whole(text: str) -> str:
-    """Return a text that can be stored and sent. Pairs of surrogates are joined; unpaired surrogates are replaced."""
+    """Make a text safe to store and send. Pairs of surrogates are joined; unpaired surrogates are replaced."""
     return paired(text, "replace")
 
 

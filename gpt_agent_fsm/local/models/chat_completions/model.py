@@ -102,7 +102,7 @@ class ChatCompletionsModel:
           prompt helps.
         - `server_error`: any other error.
 
-        If `request` is cancelled, `ModelError` is raised, too, as soon as the HTTP request is connected.
+        `ModelError` is also raised if `request.cancelled` is set, but not while a connection is being opened.
         """
         *_, reply = self._answers(request, {"stream": False})
         return cast(Reply, reply)
@@ -244,5 +244,5 @@ def _opened(words: str, sentence: str) -> str:
 
 
 def _advised(sentence: str) -> str:
-    """Return a sentence of `HttpClient` without the environment variables that this model does not read."""
+    """Return an error text of `HttpClient`, without its advice to set variables that this model does not read."""
     return re.sub(r" \(or OPENAI_\w+\)", "", sentence)

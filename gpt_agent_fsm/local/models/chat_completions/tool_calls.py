@@ -181,7 +181,7 @@ def _encoded(value: object) -> str:
 
 
 def _value(arguments: str) -> object:
-    """Return the JSON value, or `_NOTHING` if the text is not valid JSON."""
+    """Return the JSON value of the arguments, or `_NOTHING` if they are not valid JSON."""
     try:
         return msgspec.json.decode(arguments)
     except (ValueError, RecursionError):

@@ -287,7 +287,7 @@ def _last_key(place: str) -> str:
 
 
 def _keys(struct: Struct, *names: str) -> list[str]:
-    """Return those of the names that the script has set as keys of a struct."""
+    """Return those of `names` that the script sets as keys of the struct."""
     return [name for name in names if getattr(struct, name) is not UNSET]
 
 
