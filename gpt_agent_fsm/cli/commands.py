@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""The group of all commands, and the command `demo`."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _FILES = {
     "happy-path.svg": diagrams.happy_path,
 }
 _RECENT = 200
-"""How many of the newest history records are searched for the arrows of the diagram that the thread has taken."""
+"""How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""
 
 
 @click.command(short_help="Draw the state machine, or the state of a thread in it.")
@@ -43,7 +43,7 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
     """Draw the state machine, and with --thread the state of a thread in it.
 
     The picture is generated from the table that the library itself uses. With --thread, the state of the thread is
-    lit, and the arrows that the thread has taken since it last left idle or failed are marked.
+    lit, and the arrows that the thread has taken since it last left the state idle or failed are marked.
 
     \b
     Examples:

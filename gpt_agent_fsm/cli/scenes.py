@@ -81,7 +81,7 @@ class Scene:
     Attributes:
         says: the user's message. It is unique among the scenes.
         assistant: the assistant, for an API whose requests define the assistant.
-        answer: the model of this scene.
+        answer: the model of this scene, a function that answers a request.
         thinks: the seconds that the model takes for each turn.
         ends: the final state.
         brings: the expected number of events by class.

@@ -97,7 +97,8 @@ class StoreHandle:
     So each process gets its own handle. The newest handle owns the store, and older handles can no longer write.
 
     Args:
-        on_sent: a function that is called after each commit that marks as sent a request that changes the server.
+        on_sent: a function that is called after each commit that marks a request as sent, if the request changes the
+            server.
     """
 
     def __init__(self, store: Store, on_sent: Callable[[], object] = lambda: None) -> None:

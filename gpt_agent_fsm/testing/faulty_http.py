@@ -34,7 +34,7 @@ class FaultyHttp:
         converter: the converter for the backend's API.
         sender: the store of the process that sends the requests; None if no other process can take the store over.
         stream_faults: a function that returns the current probabilities of faults in streams.
-        stream_habit: the way in which requests to create or continue a run as a stream are always answered.
+        stream_habit: how the server, or a proxy in front of it, always answers a request for a run as a stream.
         rng: the random numbers that decide the faults in streams.
     """
 

@@ -34,8 +34,8 @@ class StreamFaults:
     Attributes:
         breaks: the probability that the stream breaks off.
         repeats: the probability that an event is sent a second time. This happens only if the events have numbers.
-        hurry: the probability that reading the stream of a run that has no event to send makes the run take its next
-            step. Otherwise the stream is silent.
+        hurry: the probability that reading the stream of a run makes the run take its next step, if the run has no
+            event to send. Otherwise the stream is silent.
         skips: the probability that an event is lost. This happens only if the events have numbers, because otherwise
             nobody can notice the loss.
         errors: the probability that the server reports an error instead of an event. This happens only if the events

@@ -5,9 +5,10 @@ real HTTP, with its state in a SQLite file. The parent kills the child with SIGK
 next child. The parent stops some children with SIGSTOP instead, as if their computer were suspended. The next child
 takes the store over. Then the stopped child continues, and must not send anything.
 
-A child writes each promise of the library as a line into a file. The last child completes the remaining work. Then the
-parent compares the server's threads with the promises: each accepted message is on the server once and in order, each
-tool call has an output, and each answer was announced.
+A child writes a line into a file for each promise of the library: when the library has accepted a message, and when it
+has announced an answer. The last child completes the remaining work. Then the parent compares the server's threads with
+the promises: each accepted message is on the server once and in order, each tool call has an output, and each answer
+was announced.
 
 Each run of a function that answers a tool call writes a line, too. A function that may run only once per call must not
 have run twice for a call. If a function never ran for a call, `ToolOutcomeUnknown` must have been announced.
@@ -205,7 +206,7 @@ class _Experiment:
     def kill_one(self, seconds: float) -> None:
         """Start a child process, wait until it is ready, wait for this number of seconds, and kill the child.
 
-        After half of this time, let the children that were stopped before continue.
+        After half of this time, let the children continue that were stopped earlier.
         """
         process = self.start(drain=False)
         time.sleep(seconds / 2)

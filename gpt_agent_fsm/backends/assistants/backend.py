@@ -56,7 +56,7 @@ class AssistantsBackend(HttpFiles):
             `OPENAI_PROJECT_ID`.
         auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
             backend calls it before each request, on any OS thread, so it may renew or cache a token. If the server
-            refuses a request with a 401, the backend calls it once more.
+            refuses a request with a 401, the backend calls `auth` again and repeats the request once.
         headers, params: the headers and URL parameters that are added to each request. Azure expects its key in the
             header `api-key` and requires the parameter `api-version`.
 

@@ -46,8 +46,8 @@ class RunEvents:
         self._thread_id = thread_id
         self._texts = MessageTexts()
         self._foreign: set[str] = set()
-        """The ids of messages that are ignored: messages of the user, and of other threads that a server has mixed
-        up."""
+        """The ids of the messages to ignore: those of the user, and those of other threads, which a server may have
+        mixed in by mistake."""
         self.position: int | None = None
         self.is_over: bool = False
 

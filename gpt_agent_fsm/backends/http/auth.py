@@ -30,8 +30,8 @@ _PLAIN_HEADERS = {
     *("accept", "accept-encoding", "connection", "content-length", "content-type", "date", "host", "user-agent"),
     *("x-amz-date", "x-ms-date"),
 }
-"""Headers that many signatures add or change, but whose values are not secret. They are not removed from answers,
-because answers may contain the same words."""
+"""Headers that many signatures add or change, but whose values are not secret. These values are not removed from
+answers, because answers may contain the same words."""
 
 
 @attrs.frozen
@@ -63,7 +63,9 @@ class Signer:
         self._redactor = redactor
 
     def sign(self, request: HttpRequest, prepare: Prepare, limits: CallLimits) -> Signed:
-        """Return a copy of the request with its credentials. `prepare` makes a request of `requests` for an `AuthBase`.
+        """Return a copy of the request with its credentials.
+
+        For an `AuthBase`, `prepare` converts the request into the form of the package `requests`.
 
         Raises `AccessDenied` if `auth` gives no credentials before the deadline. In this case nothing was sent, and a
         person must act.

@@ -60,8 +60,8 @@ class EventStream:
     def next_event(self, timeout: Timeout) -> ServerSentEvent | None:
         """Block until the next event arrives, and return it. Return None at the end of the stream, and after `close`.
 
-        If `timeout` is a number, it is the longest time in seconds without any new bytes. The bytes of a comment are
-        enough. Raises an `ApiError` if the connection fails or the time is over.
+        If `timeout` is a number, it is the longest time in seconds without any new bytes. The bytes of a comment
+        count, too. Raises an `ApiError` if the connection fails or the time is over.
         """
         with self._reading:
             self._timeout = timeout

@@ -17,7 +17,8 @@ _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential
 _MIN_SECRET = 6
 _MAX_LEARNT = 32
 """The maximum number of changing credentials to remember. A server may repeat the credentials of an earlier request.
-When the answer to a request has arrived, the client calls `learn` with the credentials of this request again."""
+The credentials of a request may be forgotten before its answer arrives. So when the answer has arrived, the client
+calls `learn` with these credentials again."""
 
 
 class Redactor:

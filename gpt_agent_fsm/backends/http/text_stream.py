@@ -1,4 +1,4 @@
-"""Reads streamed answers, as far as both APIs agree. Collects the texts of messages, and reopens broken streams."""
+"""The code for streamed answers that both APIs share. It collects the texts of messages, and reopens broken streams."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MessageTexts:
         self._parts: dict[str, object] = {}
 
     def add(self, message_id: str, part: object, text: str) -> str:
-        """Return the piece for the next text of a part of a message."""
+        """Take the next text of one of a message's parts, and return the piece that it adds to the message."""
         if not self._is_whole and message_id not in self._parts and isinstance(part, int) and part > 0:
             # It is not known whether the previous part had a text, so a newline may be missing before this text.
             return ""
@@ -89,7 +89,7 @@ class MessageTexts:
         return piece
 
     def complete(self, message_id: str, content: str) -> str:
-        """Return the part of `content`, a message's whole text, that no piece contained.
+        """Return the rest of `content`, a message's whole text: everything after the pieces of the message so far.
 
         Return "" if nothing is missing, or if it is not certain what is missing.
         """

@@ -1,8 +1,8 @@
 """Sends requests over the connections of one OS thread, and returns the HTTP answers before their bodies are read.
 
-`requests` costs more than the whole rest of a request. So a request goes straight to the connections of our adapter,
-unless `requests` would treat it in another way: because of an `AuthBase`, or because a test or a tool has replaced
-`Session.send`, the adapter of the address, or `HTTPAdapter.send`.
+The package `requests` costs more than everything else that is done for a request. So a request goes straight to the
+connections of our adapter, unless `requests` would treat it in another way: because of an `AuthBase`, or because a test
+or a tool has replaced `Session.send`, the adapter of the address, or `HTTPAdapter.send`.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class Transport:
     """Sends requests to one server. Safe to use from any OS thread.
 
     Args:
-        template: a request to the base URL with the headers of each request. Requests are prepared only once, because
-            `requests` would prepare them and read the environment again for each request.
+        template: a request to the base URL with the headers of each request. It is prepared only once, because
+            `requests` would prepare every request, and read the environment again each time.
         verify: as in `requests`.
     """
 
@@ -144,7 +144,7 @@ class Transport:
         self._forget_connections()
 
     def _forget_connections(self) -> None:
-        """Start without connections. From now on, this process makes the connections."""
+        """Have no connections, as at the start or after a fork. From now on, this process makes the connections."""
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()

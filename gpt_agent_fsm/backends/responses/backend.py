@@ -73,7 +73,7 @@ class ResponsesBackend(HttpFiles):
             `OPENAI_PROJECT_ID`.
         auth: a callable that returns a bearer token, or a `requests` `AuthBase`. It is used instead of a key. The
             backend calls it before each request, on any OS thread, so it may renew or cache a token. If the server
-            refuses a request with a 401, the backend calls it once more.
+            refuses a request with a 401, the backend calls `auth` again and repeats the request once.
         headers, params: the headers and URL parameters that are added to each request.
 
     Raises `ValueError` for an invalid address, key, `auth` or assistants.
@@ -182,9 +182,9 @@ class ResponsesBackend(HttpFiles):
     ) -> RunPage:
         """See `Backend.list_runs`. The API cannot list responses, so this method finds at most the last two runs.
 
-        The method finds the run by the response id in the conversation's metadata, where a program without a durable
-        store leaves it. If this id does not lead to the run, the method infers the run from the items that the run has
-        added to the conversation: tool calls without an output or, if `key` is given, an answer.
+        The method finds the last run by the response id in the conversation's metadata, where a program without a
+        durable store leaves it. If this id does not lead to the run, the method infers the run from the items that the
+        run has added to the conversation: tool calls without an output or, if `key` is given, an answer.
         """
         del limit
         return last_runs(self._on(thread_id, timeout), key, retry_of)

@@ -41,8 +41,8 @@ def make_way(conversation: Conversation, error: RequestRefused, request: RunRequ
     """Answer the open calls on the conversation, because they are the reason why the server has refused a response.
 
     Return None after the calls were answered. If the calls belong to the run itself, an earlier attempt to create the
-    run has taken effect. In this case, do not answer them, and return the run. The calls of runs that have ended are
-    not its own: cancelling a response that had continued such a run opens its calls again.
+    run has taken effect. In this case, do not answer them, and return the run. A call of an ended run does not count as
+    a call of the run itself. It is open again if a response that had continued the ended run was cancelled.
 
     Raises a `TransientError` if the calls are not listed yet or cannot be answered. If the server had another reason
     for the refusal, raises its error again.

@@ -1,4 +1,4 @@
-"""Remembers the metadata of conversations for a short time, so that not every note needs to read them first."""
+"""Remembers the metadata of conversations for a short time, so that they need not be read before each write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 __all__ = ["KnownMetadata"]
 
 _FRESH = 30.0
-"""Seconds after which the metadata are read again. What another program has written since the read is lost."""
+"""Seconds after which the metadata are read again. What another program writes in the meantime is lost at the
+backend's next write."""
 _MAX_KNOWN = 10_000
 
 

@@ -10,7 +10,7 @@ with the text                                       words that count
 ==================================================  ===================================================================
 a code of a bill, or HTTP 402                       none are needed: it is a bill
 a code of a rate limit, or HTTP 429                 the words of a bill; without such words it is a rate limit
-`rate_limit_exceeded`, if a run failed              all, and one is required: servers use the code for other causes, too
+`rate_limit_exceeded`, if a run failed              all, and at least one must occur: the code has other causes, too
 a code of another cause, such as an invalid prompt  none
 any other code, or none                             all, unless they are quoted or the text mentions a tool
 ==================================================  ===================================================================

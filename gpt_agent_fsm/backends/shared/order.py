@@ -23,7 +23,7 @@ class ListOrder:
 
     Args:
         are_oldest_first: a function that returns whether entries are listed oldest first; None if the entries do not
-            show it. If it does not return False for a list that was requested newest first, the list is also requested
+            show it. If it returns True or None for a list that was requested newest first, the list is also requested
             oldest first. If both lists have the same order, the server ignores the requested order.
     """
 

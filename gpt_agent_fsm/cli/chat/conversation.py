@@ -25,7 +25,7 @@ from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError
 __all__ = ["Conversation", "News"]
 
 _BY_USER = ("cancelled", "discarded")
-"""The codes of a message that was cancelled."""
+"""The error codes that say that a message was cancelled."""
 
 
 @attrs.define(eq=False)
@@ -67,9 +67,9 @@ class Conversation:
         self.failures: int = 0
 
     def hold(self) -> None:
-        """Hold the conversation until a person leaves it. Raise `KeyboardInterrupt` if the person has pressed Ctrl-C.
+        """Hold the conversation until a person leaves it. Raise `KeyboardInterrupt` if the person leaves with Ctrl-C.
 
-        Raises `EOFError` if the lines end before a question was answered, and `AgentNotAlive` if another program drives
+        Raises `EOFError` if the input ends before a question is answered, and `AgentNotAlive` if another program drives
         the conversation now.
         """
         with contextlib.suppress(Leave):
@@ -198,6 +198,6 @@ class Conversation:
 
 
 def _read(pieces: Iterable[str]) -> None:
-    """Wait for the end of an answer. Its pieces are shown from the events, which also have the tool calls, in order."""
+    """Wait for the end of an answer. Show nothing: the events contain its pieces and the tool calls, in order."""
     for _ in pieces:
         pass

@@ -121,7 +121,7 @@ def _value(line: str) -> object:
 
 
 def _user() -> str | None:
-    """Return the name of the user of this computer, or None if it has no name."""
+    """Return the name of the user of this computer, or None if the user has no name."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):

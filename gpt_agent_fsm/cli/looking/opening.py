@@ -97,8 +97,8 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
 def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: bool = False) -> Iterator[SQLStore]:
     """Open a store that exists. With `to_write`, take the store over.
 
-    With `to_write`, raise an error if another process holds the store. `take_over` allows it if the process may have
-    ended, and `force` also if a process with its number runs on this computer.
+    With `to_write`, raise an error if another process holds the store. But `take_over` allows the command to write if
+    that process may have ended, and `force` even if a process with its process id runs on this computer.
     """
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be installed
 

@@ -111,7 +111,10 @@ class SchedulerContract:
         assert in_time, f"a task was ticked {len(task.times)} times and not {ticks} times"
 
     def let_time_pass(self) -> None:
-        """Wait until a new task was ticked after `_LATER` seconds. Tasks due earlier could be ticked by then."""
+        """Wait until a new task was ticked after `_LATER` seconds.
+
+        By then, the scheduler has had the time to tick every task that was due earlier.
+        """
         self.wait_for(self.woken(self.after(_LATER)), 2)
 
     def needs_workers(self, workers: int) -> None:

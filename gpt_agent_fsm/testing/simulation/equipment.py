@@ -26,7 +26,7 @@ class Equipment:
         kills: the probability that the process is killed inside a function, for each execution of a function.
         by_server: True if the server asks for approvals of the calls that the server itself makes.
         approval_timeout, tool_workers, max_tool_rounds, max_total_tokens: the settings with these names.
-        limits: True if the users set and change the limits of their threads.
+        limits: True if the users set and change the token limits of their threads.
         interrupts: the probability that a user's message interrupts the run in progress.
         streams: the number of runs that may be read as streams at the same time; None if the users want no streams.
         leaves_notes: True if the store says that its data end with the process, so that backends leave the ids of runs

@@ -26,7 +26,7 @@ class Facts:
         accepted: the messages that the library accepted, in order.
         interrupting: those of the accepted messages that interrupted the run in progress.
         messages: the messages on the server, oldest first.
-        parts: the parts of each message that has images or files, by the word of the message.
+        parts: the parts of each message that has images or files, by the word that the message says.
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
         heard: the events that the user received, in order, from all processes.

@@ -27,7 +27,8 @@ _KINDS: Mapping[Wire, tuple[Callable[[str], Part], ...]] = {
         lambda word: File(data=word.encode(), name="word.txt"),
     ),
 }
-"""For each API, functions that make the parts that the API takes. Each part contains the word of its message."""
+"""For each API, functions that make the parts that the API takes. A user's message says one word, and each
+of its parts contains this word."""
 
 
 class Pictures:

@@ -42,7 +42,8 @@ class Process:
 
     Args:
         make_backend: a function that takes the store object of a process and returns the backend of that process.
-        on_sent: a function that is called after each commit that marks as sent a request that changes the server.
+        on_sent: a function that is called after each commit that marks a request as sent, if the request changes the
+            server.
         tools: the functions that answer tool calls.
 
     Attributes:

@@ -27,7 +27,7 @@ class User:
 
     Attributes:
         thread_id: the user's thread.
-        words: the messages that the user has not added yet, in order.
+        words: the messages that the user has not added yet, in order. Each message is one word.
         accepted: the messages for which `add_user_message` has returned, in order.
         doubtful: the messages that were being added when the process crashed. It is unknown whether they were accepted.
         interrupting: the messages that were added with `when="instead"`, to interrupt the run in progress.

@@ -1,4 +1,4 @@
-"""Invariant: each requested approval is decided once or still open, and only a rule denies a call without a request."""
+"""Invariant: each requested approval is decided once or still open; without a request, only a rule denies a call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield each approval that is requested twice or never decided, and each decision that nobody requested."""
+    """Yield each approval that is never decided or requested again while open, and each unrequested decision."""
     waiting = set[str]()
     for event in facts.happened:
         match event:

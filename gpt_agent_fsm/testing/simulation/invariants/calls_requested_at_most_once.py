@@ -12,7 +12,7 @@ __all__ = ["check"]
 
 
 def check(facts: Facts) -> Iterator[str]:
-    """Yield all calls, and how many times each was requested, if one was requested again."""
+    """If any call was requested again, yield a sentence with all calls and the number of requests for each call."""
     requested = Counter(event.id for event in facts.happened if isinstance(event, events.ToolCallRequested))
     if not facts.repeats_rounds and any(count > 1 for count in requested.values()):
         yield f"tool calls were requested more than once: {requested}"
