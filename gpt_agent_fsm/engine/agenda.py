@@ -60,7 +60,7 @@ class Agenda:
         return request, due
 
     def follow(self, request: effects.Request | None, due: float | None) -> None:
-        """Set the request and the due time that `after` has returned. Call this method after both were saved."""
+        """Set the request and the due time that the method `after` has returned. Call this after both were saved."""
         self.held_by_gate = self.held_by_gate and (request, due) == (self.request, self.due)
         self.request, self.due = request, due
 
@@ -95,7 +95,7 @@ class Agenda:
         return self.request is None and self.due is not None and self._clock.monotonic() >= self.due
 
     def take_due(self) -> inputs.TimerDue | inputs.Resume:
-        """Return the input for the timer that has ended. After that, the input for every later timer is `TimerDue`."""
+        """Return the input for the timer that has ended. The input for the next timer is `TimerDue` again."""
         fact, self.when_due = self.when_due, _TIMER_DUE
         return fact
 
@@ -104,7 +104,7 @@ def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
     """Return the longest time in seconds that may be left until the saved request is due.
 
     Due times are saved in seconds since the epoch. If somebody sets the clock back, the saved due time seems further
-    away than it is.
+    away than it is. In this case, the driver waits only for the longest time that this function returns.
     """
     pending = snapshot.pending
     if pending is not None and (pending.tries or pending.failures):

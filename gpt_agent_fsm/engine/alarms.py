@@ -1,6 +1,6 @@
 """Collects the inputs that make a thread act, except commands.
 
-The inputs come from timers, deadlines, webhooks and streams.
+The inputs come from deadlines, webhooks, streams and other threads.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Alarms:
         return self.was_told
 
     def min_pause(self, snapshot: Snapshot, settings: Settings) -> float:
-        """Return the shortest pause in seconds before the next poll, which follows from `snapshot`."""
+        """Return the shortest pause, in seconds, before the next poll of the run in `snapshot`."""
         if self.was_told:
             # The hint may come a little before a poll shows the end of the run. So the next poll must not be late.
             return 0.0

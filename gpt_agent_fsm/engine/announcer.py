@@ -30,7 +30,7 @@ class _Subscriber:
     """A handler that was given to `connect`.
 
     Attributes:
-        after: the number of the last record that the handler does not get; 0 if it gets all new records.
+        after: a number of a record. The handler gets only records with a higher number; 0 excludes no record.
         wants_pieces: True if the handler also gets the pieces of messages while the model writes them.
     """
 
@@ -40,7 +40,9 @@ class _Subscriber:
 
 
 class Announcer:
-    """The events of one thread that are saved but not announced, and its subscribers. Only ticks announce events.
+    """The saved events of one thread that are not announced yet, and the thread's subscribers.
+
+    Only ticks announce events.
 
     Attributes:
         sender: the agent, which is the sender of the signals and the first argument of the handlers.
@@ -82,7 +84,7 @@ class Announcer:
         self._newcomers: tuple[_Subscriber, ...] = ()
         self._seen_seq = self._noted_seq = 0
         self._again: Mapping[str, events.ToolCallRequested] = _NO_CALLS
-        """The open calls that another runtime announced, by id. Handlers of this runtime have not heard these calls."""
+        """For each id, an open call that another runtime announced. Handlers of this runtime have not heard it."""
         self._signals_heard = False
         """True after the calls in `_again` were sent to the signals."""
         self._joined = False
@@ -111,8 +113,8 @@ class Announcer:
     def take_over(self, saved: Saved, open_calls: Iterable[events.ToolCallRequested] = ()) -> None:
         """Continue where the previous announcer of the thread stopped.
 
-        `open_calls` are the tool calls without an output. They are announced again, unless the saved events still
-        contain their first announcement.
+        `open_calls` are the tool calls without an output. A call is announced again, unless its first announcement is
+        still among the events that were saved but not announced.
         """
         self.add(saved.unannounced)
         self._seen_seq = self._noted_seq = saved.last_seq - len(saved.unannounced)

@@ -49,7 +49,7 @@ def parts_refusal(backend: object, parts: tuple[Part, ...]) -> str | None:
 
 
 def texts_of(part: Part) -> list[str]:
-    """Return the texts in a part that must not be logged.
+    """Return the texts that a part contains and that must not be logged.
 
     URLs are included, because they may contain secrets.
     """
@@ -143,7 +143,7 @@ class _Reader:
 
 
 def _checked(file: File, what: str) -> File:
-    """Return the file with its name. Raise an error for a wrong name or wrong tools."""
+    """Return the file, named after its path if it has no name. Raise an error for a wrong name or wrong tools."""
     tools: object = file.tools
     if tools is not None and not (tools and isinstance(tools, tuple) and all(isinstance(each, str) for each in tools)):
         raise TypeError(f'{what}: tools must be a tuple of names such as "file_search", not {tools!r}')

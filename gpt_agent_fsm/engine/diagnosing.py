@@ -1,7 +1,8 @@
-"""Find the threads that need a person: a run that nobody follows, open calls, approvals, parked and waiting queues.
+"""Find what needs a person in a thread: a run that nobody follows, an open call, an approval, a queue that waits.
 
 Everything here is a pure function of the saved data, the settings and the time. A repair is a list of commands that
-need no request. `repaired` applies the commands as a driver would, and the next driver of the thread continues.
+need no request. `repaired` applies the commands as a driver would. The next driver of the thread continues from the
+result.
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ class Driver:
             self._advance()
 
     def _collect_due(self) -> None:
-        """Add the inputs that are due to the facts; add the agenda's timer only if no other input must come first."""
+        """Add each due input to the facts; add the agenda's timer only if no other input must come first."""
         self._facts += tuple(self._alarms.collect(self.settings))
         if self._agenda.is_due and not self._facts and self.is_quiet():
             self._facts = (self._agenda.take_due(),)

@@ -44,7 +44,7 @@ class Gate:
         self._lock = threading.Lock()
         self._until = 0.0
         self._limited = 0
-        """The number of rate limits in a row; 0 while the gate is open."""
+        """The number of rate limits in a row; 0 while no rate limit holds requests back."""
         self._probe: Waiting | None = None
         self._probed = 0.0
         """When the probe was sent. After `request_timeout` the probe no longer counts, and another may be sent."""

@@ -1,4 +1,4 @@
-"""Keeps the snapshot of one thread. Only a commit (saving it in the store) changes the snapshot."""
+"""Keeps the snapshot of one thread, and saves in the store each change that a restart needs."""
 
 from __future__ import annotations
 

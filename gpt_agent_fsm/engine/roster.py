@@ -308,7 +308,7 @@ class Roster:
     def _may_begin(self, driver: Driver) -> bool:
         """Return whether a driver that waited for the former driver may begin.
 
-        If the result is True, the waiting driver has its lease.
+        If the result is True, the waiting driver now has the lease of its thread.
         """
         with self._lock:
             if driver.thread_id in self._leaving:

@@ -34,7 +34,7 @@ _MONOTONIC = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC) if hasattr(ti
 class SystemClock:
     """The computer's own time.
 
-    If the system has a clock for it, the monotonic time includes the time during which the computer is suspended.
+    Some systems have a clock that continues while the computer is suspended. There, the monotonic time comes from it.
     """
 
     def monotonic(self) -> float:

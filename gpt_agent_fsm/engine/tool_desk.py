@@ -81,7 +81,7 @@ class ToolDesk:
         self._starting: frozenset[JobKey] = _NO_JOBS
         """The jobs whose start this desk has decided, and whose functions are not started yet."""
         self._places: frozenset[JobKey] = _NO_JOBS
-        """The jobs that are not added yet, and for which this desk has reserved a place or waits for a place."""
+        """The jobs for which this desk has reserved a place or waits for a place, until `ToolJobs.add` gets them."""
 
     @property
     def has_decided_a_start(self) -> bool:
@@ -139,7 +139,7 @@ class ToolDesk:
     ) -> list[inputs.Input]:
         """Return the next inputs about a call without an output.
 
-        If there are any, the call no longer needs its job.
+        If there are such inputs, the call no longer needs its job.
         """
         if call.runs and snapshot.state in _TAKES_RESULTS:
             return list(self._about_started(key, call, job))

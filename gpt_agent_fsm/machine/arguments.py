@@ -13,7 +13,7 @@ BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
 _MAX_DEPTH = 100
 """The maximum depth of nested arrays and objects. Python's own limit depends on the current depth of function calls.
-With that limit, one rule of the machine could decode the arguments of a call, and the next rule could not."""
+With Python's limit, one rule of the machine could decode the arguments of a call, and the next rule could not."""
 
 
 def _refuse_constant(name: str) -> None:

@@ -1,7 +1,7 @@
 """Builds a machine of the package `transitions` from the table, and compiles it to rules that are found fast.
 
 `transitions` checks the states and inputs of the table. But at run time, `transitions` would need more time to find a
-row than the row itself needs. So `rules_of` reads the finished machine once. A test shows for each input, state and
+row than to carry it out. So `rules_of` reads the finished machine once. A test shows for each input, state and
 result of the guards that `transitions` takes the same row as the rules.
 """
 

@@ -6,8 +6,8 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _MIN_TRIES_WHEN_MALFORMED = 3
-"""The minimum for the limit of attempts if the HTTP answer cannot be read. `engine.retrying` uses the same number for
-calls whose callers wait."""
+"""If the HTTP answer cannot be read, a request gets at least this many attempts, even if the settings allow
+fewer. `engine.retrying` uses the same number for calls whose callers wait."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
@@ -53,7 +53,10 @@ def unwanted_was_not_sent(copy: WorkingCopy, _: inputs.RequestFailure) -> bool:
 
 
 def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:
-    """Return whether to poll or cancel again although the API key was refused. The key has worked for this run."""
+    """Return whether to poll or cancel again although the API key was refused.
+
+    The refusal may be a mistake, because the key has worked for this run before.
+    """
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
 

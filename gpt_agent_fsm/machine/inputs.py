@@ -72,7 +72,7 @@ class Resume:
 
 @attrs.frozen(kw_only=True)
 class TimerDue:
-    """The timer that the last `Wait` has set has ended."""
+    """The timer of the last `Wait` has ended."""
 
     trigger: ClassVar[str] = "timer_due"
 
@@ -256,7 +256,7 @@ class RequestUnresolved(RequestFailure):
     """It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect; False only if the API itself has certainly answered it.
+        in_flight: True if the request may still take effect later. False if the API itself has certainly answered it.
     """
 
     trigger: ClassVar[str] = "request_unresolved"

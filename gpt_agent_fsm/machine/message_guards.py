@@ -39,7 +39,7 @@ def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
 
 
 def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Message]:
-    """Search this page for the first message of the queue, about which it is unknown whether it was posted."""
+    """Search this page for the head (the first message of the queue), because the head may have been posted."""
     head = copy.queue.head
     assert head.doubt is not None  # noqa: S101 - the library only searches for a message in doubt
     keys_kept = copy.server.message_keys_kept
@@ -131,8 +131,8 @@ def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 def older_messages(copy: WorkingCopy, reading: Reading) -> frozenset[str]:
     """Return the ids of the listed messages that are older than the user's message that the run answers.
 
-    If the library's message still waits for its run, the result is empty: the run that was read is an adopted run, and
-    answers another message.
+    If the library must still create a run for its own message, the result is empty, because the run whose messages are
+    read was adopted and answers another message.
     """
     if copy.outbox.owed is not None:
         return frozenset()

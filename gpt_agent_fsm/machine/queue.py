@@ -22,7 +22,7 @@ class Doubt:
 
     Attributes:
         searches_left: the number of searches that the library still makes before it sends the request again. Between
-            two searches, the library waits for the `outcome_grace`.
+            two searches, the library waits for `Settings.outcome_grace` seconds.
         known: the newest ids that were known when the doubt began. The message or run in doubt is newer than these.
         nothing_before: True if the server is known to have had no message, or no run, when the doubt began.
     """
@@ -121,7 +121,7 @@ class Queue:
     def add_first(self, message: QueuedMessage, *, behind_head: bool) -> Queue:
         """Return the queue with a new message before all other messages.
 
-        With `behind_head`, the first message stays before it.
+        With `behind_head`, the first message stays before the new message.
         """
         kept = 1 if behind_head else 0
         # The messages get new numbers, because each number must be one more than the number before it.

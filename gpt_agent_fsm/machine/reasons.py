@@ -10,7 +10,7 @@ __all__ = ["as_sentence", "reason_of"]
 
 
 def as_sentence(text: str) -> str:
-    """Return a text that another sentence can follow: it ends with a full stop, unless it ends a sentence already."""
+    """Return the text with a full stop, so that a sentence can follow. If it already ends a sentence, add nothing."""
     text = text.rstrip()
     return text if text.endswith((".", "?", "!", "…")) else f"{text}."
 

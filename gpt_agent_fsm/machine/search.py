@@ -64,9 +64,9 @@ def search_run(
     """Search the newest runs of a thread, listed newest first, for the run with the key `key`.
 
     The key is a unique text that the library puts into the run's metadata. `doubt` contains the ids that were known
-    before the run was requested. If `doubt` is None, only the key decides. The key does not decide if the backend has
-    inferred the run from messages, and all these messages are in `published`: this is an older run. `keys_kept` says
-    whether the server is known to keep metadata.
+    before the run was requested. If `doubt` is None, only the key decides. A run with this key is not the right one if
+    the backend has inferred it from messages that are all in `published`, because it is older. `keys_kept` says whether
+    the server is known to keep metadata.
     """
     for run in listed:
         if run.key == key and not _is_stale(run, published):

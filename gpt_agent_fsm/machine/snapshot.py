@@ -200,8 +200,8 @@ class ServerView:
         last_posted: the newest message that the library posted. Before its first message, the newest message of the
             thread.
         ended_run_ids: the ids of the runs that ended last. The end of a run is final, whatever the server says later.
-        ended_calls: the ids of the last tool calls that no longer need an output: the calls of these runs, and of
-            earlier rounds of the run in progress. If a run failed, its calls may still be open on the thread.
+        ended_calls: the ids of the last tool calls that no longer need an output, because their run has ended, or is in
+            a later round of calls. If a run failed, its calls may still be open on the thread.
         lost_run_id: the id of a run that the server said it does not know. Even if it blocks a later request, the
             library does not adopt it. None after the next `connect` or `set_assistant_id`.
         message_keys_kept, run_keys_kept: True if the server is known to keep the keys that are sent as metadata.
@@ -226,8 +226,8 @@ class Waiting:
 
     Attributes:
         since: the time at which the wait began, in seconds since the epoch.
-        told: the number of doublings of `stall_after` that give the time from `since` to the next `ThreadStalled`. It
-            is 0 before the first `ThreadStalled`, and grows with each.
+        told: how often the setting `stall_after` is doubled to get the time from `since` to the next `ThreadStalled`.
+            It is 0 before the first `ThreadStalled`, and grows with each.
     """
 
     since: float

@@ -6,8 +6,9 @@ column names the situation in a few words. Rows are tried from the top, and the 
 group of rows with guards ends in a row without a guard.
 
 The inputs in `IGNORED` may arrive, but change nothing. Only a defect of the library can cause the inputs in `ILLEGAL`.
-The input in `AFTER_EACH` is handled after each other input that leaves a thread in one of its states. The guards are in
-the three modules whose names end in `guards`, and the actions are in `actions`.
+`AFTER_EACH` contains states, a guard and an input. If an input leaves a thread in one of these states, and the guard
+returns True, the input in `AFTER_EACH` is handled next. The guards are in the three modules whose names end in
+`guards`, and the actions are in `actions`.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> li
     """Return the assistant's messages after `cursor` (the id of the last published message), oldest first.
 
     The result includes messages that the run itself reports, even if the server does not list them yet. A reading of
-    the whole thread may lack the cursor. In this case, if the messages of the run can be recognised, the result
-    contains only these, so that no old message is published twice.
+    the whole thread may not contain the message `cursor`. In this case, if the messages of the run can be recognised,
+    the result contains only these, so that no old message is published twice.
     """
     messages = _oldest_first(reading, cursor, posted_since)
     start = _position(messages, cursor)

@@ -222,7 +222,7 @@ class WorkingCopy:
     # --- changes of parts -------------------------------------------------------------------------------
 
     def unpark(self) -> None:
-        """Unpark the thread, so that the library sends its queue again."""
+        """Unpark the thread, so that the library continues to send the queue."""
         if self.outbox.parked:
             self.outbox = attrs.evolve(self.outbox, parked=False)
 

@@ -13,7 +13,7 @@ from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
 __all__ = ["Backend", "CallLimits", "FileBackend", "MAX_ANSWER_BYTES", "RunRequest", "Timeout", "ToolOutputsRequest"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""The default of `CallLimits.max_answer_bytes` and of the setting of that name."""
+"""The default of `CallLimits.max_answer_bytes`, and of the setting `max_answer_bytes`."""
 
 
 def _always() -> bool:
@@ -127,15 +127,15 @@ class Backend(Protocol):
         """Return at most `limit` (1 to 100) of the thread's runs, newest first.
 
         If the caller searches for a run, `key` and `retry_of` are those of the `RunRequest` that created it. If the API
-        cannot list runs, the method infers runs from the messages on the thread: the run in progress, and the run that
-        the caller searches for.
+        cannot list runs, the method infers the run in progress, and the run that the caller searches for, from the
+        messages on the thread.
         """
         ...
 
     def post_message(self, thread_id: str, content: str, *, key: str, timeout: Timeout) -> tuple[str, bool]:
         """Add a user message. Put `key` into its metadata, so that the library can find the message again.
 
-        Return the message's id, and True if the HTTP answer shows that the server keeps the key.
+        Return a pair: the message's id, and whether the HTTP answer shows that the server keeps the key.
         """
         ...
 

@@ -113,9 +113,9 @@ class Store(Protocol):
         """In one transaction, save the snapshot, drop the commands up to number `consumed`, and append the events.
 
         `at` is the time of the events, and `due` is the time at which the timer ends. Both are in seconds since the
-        epoch. `queue` lists the messages that were added to the snapshot's queue or removed from it since the thread's
-        last commit. A store may use it to keep each message as a row, or may keep the whole queue with the snapshot.
-        Each event gets a number. The method returns the records of `events`.
+        epoch. `queue` lists the messages of the snapshot's queue that were added, changed or removed since the thread's
+        last commit. A store may use this list to keep each message as a row, or may keep the whole queue with the
+        snapshot. Each event gets a number. The method returns the records of `events`.
         """
         ...
 

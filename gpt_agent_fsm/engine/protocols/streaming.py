@@ -86,7 +86,7 @@ class StreamingBackend(Protocol):
     ) -> RunStream | None:
         """Return the stream of a run that was created as a stream. The stream begins after the position `after`.
 
-        If `after` is None, the stream begins at its start. Return None if the API has no such request. Raises an
-        `ApiError` as a method of `Backend` does.
+        If `after` is None, the stream begins at its start. Return None if the API cannot open the stream of such
+        a run. Raises an `ApiError` as a method of `Backend` does.
         """
         ...

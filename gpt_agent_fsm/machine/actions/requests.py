@@ -25,8 +25,8 @@ _CALLS_REMEMBERED = 200
 _SEARCHES_IN_FLIGHT = 2
 """The number of searches if a request may still take effect: one now, and one when it can no longer take effect."""
 _SEARCHES_AFTER_CRASH = 3
-"""The number of searches after a crash. The previous process may still be alive but slow. It waits for the HTTP answer
-for one `outcome_grace`, and its request may take effect during one further `outcome_grace`."""
+"""The number of searches after a crash. The previous process may still be alive but slow. That process waits for the
+HTTP answer for `Settings.outcome_grace` seconds, and its request may take effect during as many seconds after that."""
 
 
 # --- the one request ----------------------------------------------------------------------------------

@@ -320,8 +320,8 @@ def fail_run(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 def _announce_end(copy: WorkingCopy, code: str, message: str) -> None:
     """Announce that the run has failed.
 
-    If the library has ended the run, use the code and the message of the run's `ending`. Otherwise use the given ones.
-    If the ending is a cancel, the given ones are also used, unless the given code is empty.
+    If the run has no `ending`, announce `code` and `message`. If it has one, announce the code and the message of the
+    ending. But if the ending is a cancel and `code` is not empty, announce `code` and `message`.
     """
     run = copy.live_run
     if run.ending is not None and (run.ending.code != "cancelled" or not code):
