@@ -220,8 +220,8 @@ class OutcomeUnknown(TransientError):
     """A request that changes the server got no usable HTTP answer. It is unknown whether the request took effect.
 
     Attributes:
-        in_flight: True if the request may still take effect later. False if the API itself has certainly answered. In
-            this case, the request took effect before the answer, or never will.
+        in_flight: True if the request may still take effect later. False if an answer, although it was not usable,
+            certainly came from the API itself. In this case, the request has already taken effect, or it never will.
     """
 
     def __init__(

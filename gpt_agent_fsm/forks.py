@@ -31,7 +31,7 @@ class Origin:
         """Raise `UsedAfterFork` in a child of the process that made the object."""
         if self.was_forked:
             raise UsedAfterFork(
-                f"OS threads, locks and connections do not survive a fork, and this {self._what} was made before one: "
-                "make a new one in this process, for example in gunicorn's `post_fork` or Celery's "
-                "`worker_process_init`."
+                f"This {self._what} was made before the process was forked, and OS threads, locks and connections do "
+                f"not survive a fork: make a new {self._what} in this process, for example in gunicorn's `post_fork` "
+                "or Celery's `worker_process_init`."
             )

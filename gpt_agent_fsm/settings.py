@@ -67,7 +67,8 @@ class Settings:
     """If this is set, the poll interval grows with the age of the run: it is a tenth of the age, but never shorter than
     `heartbeat_interval` and never longer than this setting. None means that the poll interval does not grow. This
     setting must not be shorter than `heartbeat_interval`. The age counts from the moment at which this process
-    first saw the run in progress."""
+    first saw the run in progress, and again from 0 after tool outputs were sent. While webhooks or a stream report the
+    end of the run, polls are rarer than this."""
     webhook_heartbeat_interval: float = attrs.field(default=30.0, validator=_seconds)
     """The poll interval while webhooks report the end of runs. These polls are a safety net for lost webhooks."""
     idle_timeout: float | None = attrs.field(default=120.0, validator=_seconds_or_none)

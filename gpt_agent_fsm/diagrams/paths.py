@@ -26,8 +26,8 @@ ORDINARY = (
     "the run is completed",
     "the run is rate limited",
     "the run has failed",
-    "a message is denied",
-    "a message at rest",
+    "a message or run is denied",
+    "a queued message is sent",
     "somebody else's run is active",
 )
 """The stories of the rows that paths use. If two of these rows connect the same two states, the first is taken."""

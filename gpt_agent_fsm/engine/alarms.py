@@ -13,7 +13,7 @@ from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Alarms"]
@@ -77,13 +77,13 @@ class Alarms:
             self.was_told = self._webhooks.pop_ended(run.handle) or self._listener.take_end()
         return self.was_told
 
-    def min_pause(self, snapshot: Snapshot, settings: Settings) -> float:
-        """Return the shortest pause, in seconds, before the next poll of the run in `snapshot`."""
+    def min_pause(self, settings: Settings) -> float:
+        """Return the shortest pause in seconds before the next poll."""
         if self.was_told:
             # The hint may come a little before a poll shows the end of the run. So the next poll must not be late.
             return 0.0
         streaming = settings.heartbeat_interval * _POLLS_OF_A_STREAM if self._listener.is_open else 0.0
         pause = max(self._webhooks.min_pause(settings), streaming)
-        if settings.heartbeat_max_interval is None:
-            return pause
-        return max(pause, settings.growing_interval(self._ledger.deadlines.age_of(snapshot.run_id or "")))
+        if settings.heartbeat_max_interval is None or self._ledger.snapshot.state is not State.RUNNING:
+            return pause  # the poll interval grows only between two polls
+        return max(pause, settings.growing_interval(self._ledger.deadlines.age_of_run))

@@ -48,6 +48,7 @@ class Connector:
                 driver = _connect_again(known, connection)
             if driver is not None:
                 return driver
+            is_new = False  # another caller knows the thread now
 
     def _introduce(self, thread_id: str, connection: Connection, *, is_new: bool) -> Driver | None:
         """Return a new driver of a thread that the server knows; None if another call has made the driver first."""

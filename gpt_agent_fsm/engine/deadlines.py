@@ -14,6 +14,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = ["Deadlines"]
 
 
+_PAUSED = (State.AWAITING_TOOLS, State.SUBMITTING)
 _NOBODY_IS_ASKED: Mapping[str, float] = {}
 
 
@@ -35,8 +36,8 @@ class Deadlines:
         """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
         self._asking: Mapping[str, float] = _NOBODY_IS_ASKED
         """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
-        self._run_since = ("", 0.0)
-        """The id of the last run, and when this process first saw the run, in monotonic seconds."""
+        self._run_since = 0.0
+        """When this process first saw the run in progress, or last sent it outputs, in monotonic seconds."""
         self._waits_since = 0.0
         """When the current wait began, in monotonic seconds."""
 
@@ -45,10 +46,10 @@ class Deadlines:
         """The times of the deadlines, in monotonic seconds."""
         return tuple(self._moments.values())
 
-    def age_of(self, run_id: str) -> float:
-        """Return the seconds since this process first saw the run; 0 for a run that has not been saved yet."""
-        known, since = self._run_since
-        return self._clock.monotonic() - since if run_id == known else 0.0
+    @property
+    def age_of_run(self) -> float:
+        """The seconds since this process first saw the run in progress, or last sent it tool outputs."""
+        return self._clock.monotonic() - self._run_since
 
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
         """Start all deadlines. `run_timeout` and `tool_timeout` count from now."""
@@ -118,8 +119,8 @@ class Deadlines:
             "run_timeout": after.state in LIVE and not went_on,
             "tool_timeout": after.state is State.AWAITING_TOOLS and not waited,
         }
-        if begins["run_timeout"]:
-            self._run_since = (after.run_id or "", now)
+        if begins["run_timeout"] or (after.state is State.RUNNING and before is not None and before.state in _PAUSED):
+            self._run_since = now
         for setting in (setting for setting, has_begun in begins.items() if has_begun):
             seconds: float | None = getattr(settings, setting)
             if seconds is not None:

@@ -75,8 +75,8 @@ class Driver:
         self._listener = Listener(context.backend, context.streams, self.thread_id)
         # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, even while the lock is held.
         self._lock = threading.RLock()
-        """Shared with the objects below, because an idle thread should take little memory. Held only for a few lines,
-        and never during a call to the store, which may take long."""
+        """Shared with the objects below, because an idle thread should take little memory. Held only for a few lines.
+        In these lines, no other lock is taken, and the store is not called, which may take long."""
         self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener, self._lock)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
@@ -147,7 +147,7 @@ class Driver:
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason
-            self.waiters.notify()
+        self.waiters.notify()
 
     def stop_if_quiet(self, reason: str) -> bool:
         """Stop, unless a command waits or is being accepted at this moment. Return whether the driver has stopped."""
@@ -279,11 +279,17 @@ class Driver:
             log.exception("%s: the tick failed; trying again", self.thread_id)
             return Outcome(due=self._context.clock.monotonic() + self.settings.request_retry_delay)
         finally:
+            self._end_tick()
+
+    def _end_tick(self) -> None:
+        """Show the result of the tick to those who wait. The lock is not held, because they take locks of their own."""
+        try:
+            if self.announcer.inquiries:
+                self.announcer.observe(self.snapshot, self.commands())
+        finally:
             with self._lock:
                 self._ticking = False
-                if self.announcer.inquiries:
-                    self.announcer.observe(self.snapshot, self.commands())
-                self.waiters.notify()
+            self.waiters.notify()
 
     def _step(self) -> float | None:
         """Take one step. Return when the next step is due, in monotonic seconds, or None."""
@@ -313,7 +319,7 @@ class Driver:
         if self.stop_reason is not None or not self.is_quiet():
             # A waiting command may contain the output of a call, and only the first output of a call is used.
             return
-        self._facts += tuple(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
+        self._facts = (*self._facts, *self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
         if not self._facts and not self._desk.has_decided_a_start:
             return
         self._advance()
@@ -341,7 +347,9 @@ class Driver:
 
     def _collect_due(self) -> None:
         """Add each due input to the facts; add the agenda's timer only if no other input must come first."""
-        self._facts += tuple(self._alarms.collect(self.settings))
+        for fact in self._alarms.collect(self.settings):
+            # Each input is yielded only once, so it is kept even if the next one fails.
+            self._facts += (fact,)
         if self._agenda.is_due and not self._facts and self.is_quiet():
             self._facts = (self._agenda.take_due(),)
 
@@ -359,7 +367,7 @@ class Driver:
         decision = decide(snapshot, self._facts, commands, self.settings, self._context.clock.time())
         if decision.dropped:
             self._agenda.recover()
-        pause = self._alarms.min_pause(decision.snapshot, self.settings) if decision.snapshot.polls else 0.0
+        pause = self._alarms.min_pause(self.settings) if decision.snapshot.polls else 0.0
         self._decision = (decision, *self._agenda.after(decision.wanted, pause))
         self._save(*self._decision)
 

@@ -16,8 +16,8 @@ __all__ = ["Inbox"]
 class Inbox:
     """Accepts commands into the store, and keeps them in the order of their numbers.
 
-    Commands are appended to a deque, and ticks drop them. Both operations are atomic without a lock. So the handler of
-    an operating system signal that interrupts such an operation never has to wait for a lock.
+    Other OS threads only append commands to a list, and only ticks drop commands from its beginning. So neither needs a
+    lock, and the handler of an operating system signal that interrupts either of them never has to wait for a lock.
 
     Attributes:
         door: a lock that is held while the store saves a command. The store may take long. So code waits for this lock

@@ -12,8 +12,8 @@ __all__ = ["Waiters"]
 class Waiters:
     """The callers that wait for a change of a thread. Each waits for a `threading.Event`.
 
-    May be used from any OS thread. Each unnecessary wake-up would cost as much as a tick of a thread, because the
-    caller must acquire and release the lock of the interpreter. So most callers say for which changes they wait.
+    May be used from any OS thread. Waking a caller for nothing would cost as much as a tick, because the caller must
+    take and release Python's global lock. So most callers say for which changes they wait.
 
     Args:
         lock: held for a few lines while a caller is added or removed.

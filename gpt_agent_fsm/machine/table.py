@@ -88,7 +88,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(Proceed,               RESTING,          FAILED,          g.is_over_budget,                       q.park_for_budget,          "the tokens are used up"),
     on(Proceed,               RESTING,          IDLE,            g.owes_a_run,                           r.create_run,               "a message has no run yet"),
     on(Proceed,               RESTING,          IDLE,            g.message_is_in_doubt,                  m.search_for_message,       "a message in doubt is unparked"),
-    on(Proceed,               RESTING,          IDLE,            g.has_queued_message,                   m.post_message,             "a message at rest"),
+    on(Proceed,               RESTING,          IDLE,            g.has_queued_message,                   m.post_message,             "a queued message is sent"),
     on(Proceed,               RESTING,          SAME,            OTHERWISE,                              q.start_idle_timer,         "nothing is left to do"),
     on(QuotaRestored,         FAILED,           SAME,            g.is_parked,                            q.unpark,                   "the balance was filled up"),
     on(TimerDue,              STARTING,         FAILED,          g.request_is_over_budget,               q.park_for_budget,          "the tokens are used up before a retry"),
@@ -210,7 +210,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             q.try_again_later,          "a poll is denied"),
     on(RequestNeedsOperator,  LIVE,             FAILED,          f.ending_is_denied,                     e.abandon_run,              "a cancel is denied"),
     on(RequestNeedsOperator,  STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a discarded message is denied"),
-    on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message is denied"),
+    on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message or run is denied"),
 )
 
 # If an input leaves a thread in one of these states, and the guard returns True, the input `Proceed` is handled next.
@@ -245,7 +245,7 @@ ILLEGAL: Final[tuple[Silence, ...]] = (
     silent(MessagePosted,      [*LIVE, RATE_LIMITED, FAILED],      "messages are posted only in idle"),
     silent(MessagesListed,     [*LIVE, RATE_LIMITED, FAILED],      "messages are listed only in idle"),
     silent(RunCreated,         [*LIVE, FAILED],                    "runs are created only in idle and rate_limited"),
-    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "a request of these states cannot be refused because of another run"),
+    silent(RequestBlocked,     [RUNNING, AWAITING_TOOLS, FAILED],  "another run cannot block the requests that are made in these states"),
     silent(RequestUnresolved,  [RUNNING, AWAITING_TOOLS, FAILED],  "requests made here may be repeated without harm"),
 )
 # fmt: on

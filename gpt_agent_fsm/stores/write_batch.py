@@ -110,7 +110,7 @@ class Counters:
 
     @property
     def unfinished(self) -> bool:
-        """True while the thread has something to do or to announce. Commands in the inbox are ignored."""
+        """True while the thread has something to do or to announce. Commands that wait in the inbox do not count."""
         return not self.settled or self.announced < self.last_seq
 
 

@@ -30,10 +30,10 @@ def calls_for(message: str) -> list[ToolCall]:
 
 
 def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
-    """Return the functions that answer tool calls. For one call, `once` must not run twice, but `again` may.
+    """Return the functions that answer tool calls.
 
-    `note(line)` writes a line into a file. The line is kept even if the process is killed immediately after `note`
-    returns.
+    The function `once` must run at most once per call. `again` may run more often. `note(line)` writes a line into a
+    file. The line is kept even if the process is killed immediately after `note` returns.
     """
 
     def run(context: ToolContext) -> int:

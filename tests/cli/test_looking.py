@@ -96,6 +96,14 @@ def test_the_text_of_a_message_cannot_control_the_terminal(run, path):
     assert run("history", "thread_1", "--store", path, "--json").exit_code == 0
 
 
+def test_the_id_of_a_call_cannot_control_the_terminal(run, path):
+    odd = attrs.evolve(LOCATE, id="call_\x1b[2J")
+    keep(path, awaiting(odd))
+    text = run("doctor", "--all", "--store", path).output
+    assert "call_" in text
+    assert all(each.isprintable() for line in text.splitlines() for each in line)
+
+
 def test_a_store_without_a_process_is_said_to_do_nothing(run, path, monkeypatch):
     keep(path, idle())
     assert "No process" not in run("threads", "--store", path).output
@@ -117,6 +125,7 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
         store.accept("thread_1", say())
     assert "A message waits to be posted." in run("explain", "thread_1", "--store", path).output
+    assert run("threads", "--store", path).stderr.startswith("No process holds this store")
 
 
 def test_a_narrow_terminal_shows_every_letter_of_an_id():
@@ -316,7 +325,8 @@ def test_prune_forgets_old_events_and_keeps_the_thread(run, path):
     assert output.splitlines()[0] == "1 event was forgotten."
     history = run("history", "thread_1", "--store", path)
     assert (history.stdout, history.stderr) == ("", "Older events were pruned.\n")
-    assert run("history", "thread_1", "--store", path, "--json").output == "[]\n"
+    as_json = run("history", "thread_1", "--store", path, "--json")
+    assert (as_json.stdout, as_json.stderr) == ("[]\n", "Older events were pruned.\n")
     assert "There are no records: the history was pruned." in run("timeline", "thread_1", "--store", path).output
     assert "pruned" not in run("history", "thread_2", "--store", path).output
     assert "pruned" not in run("timeline", "thread_2", "--store", path).output
@@ -327,14 +337,15 @@ def test_prune_says_why_threads_keep_their_events(run, path, tmp_path):
     keep(path, parked(), awaiting(LOCATE))
     assert run("prune", "--older-than", "30d", "--store", path).output == (
         "0 events were forgotten.\n"
-        "2 threads are not at rest and keep all their events; "
-        "gpt-agent-fsm doctor --all says what a person can do.\n"
+        "2 threads are not at rest and keep all their events until the next program on this store has finished them, "
+        "or a person has; gpt-agent-fsm doctor --all says where a person must act.\n"
     )
     recent = str(tmp_path / "recent.db")
     keep(recent, idle(), awaiting(LOCATE), idle(), at=time.time())
     assert run("prune", "--older-than", "30d", "--store", recent).output == (
         "0 events were forgotten.\n"
-        "1 thread is not at rest and keeps all its events; gpt-agent-fsm doctor --all says what a person can do.\n"
+        "1 thread is not at rest and keeps all its events until the next program on this store has finished it, "
+        "or a person has; gpt-agent-fsm doctor --all says where a person must act.\n"
         "2 threads at rest have only younger events.\n"
     )
 

@@ -162,7 +162,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a run in doubt is unparked": lambda: (creating(**ONCE).tell(unknown()), say("Two", "k2")),
     "a message has no run yet": lambda: (posting(), posted()),
     "a message in doubt is unparked": lambda: (posting(**ONCE).tell(unknown()), say("Two", "k2")),
-    "a message at rest": lambda: (idle(), say()),
+    "a queued message is sent": lambda: (idle(), say()),
     "nothing is left to do": lambda: (Story().tell(connect), runs()),
     "the balance was filled up": lambda: (posting().tell(denied(quota=True)), inputs.QuotaRestored()),
     "the poll interval is over": lambda: (running(), due),
@@ -258,5 +258,5 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a message is refused": lambda: (posting(), refused()),
     "outputs are denied": lambda: (submitting(), denied()),
     "a poll is denied": lambda: (polling(), denied()),
-    "a message is denied": lambda: (posting(), denied()),
+    "a message or run is denied": lambda: (posting(), denied()),
 }

@@ -3,13 +3,14 @@
 import random
 import threading
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.engine import driver, sending
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.testing import Call, Linger, SimulatedServer, VirtualScheduler
+from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualScheduler
 
 
 def test_a_driver_says_what_it_is_busy_with(world):
@@ -123,6 +124,46 @@ def test_the_poll_interval_grows_with_the_age_of_each_run_up_to_its_maximum():
         assert pauses[-1] == pytest.approx(4.0)
         ages = [moment - moments[0] + 1.0 for moment in moments]
         assert pauses == pytest.approx([min(max(age / 10, 1.0), 4.0) for age in ages[:-1]])
+
+
+def test_the_age_of_a_run_does_not_include_its_wait_for_tools():
+    settings, moments = Settings(heartbeat_max_interval=30.0, idle_timeout=None), []
+
+    class Watched(SimulatedServer):
+        def get_run(self, *args, **kwargs):
+            moments.append(runtime.scheduler.clock.monotonic())
+            return super().get_run(*args, **kwargs)
+
+    plan = [Call((("look", "{}"),)), Linger(3), Answer("Done")]
+    with Runtime(Watched(lambda text: plan), scheduler=VirtualScheduler(), settings=settings) as runtime:
+        agent = runtime.start("a")
+        agent.add_user_message("Hello")
+        runtime.scheduler.advance(3600)
+        moments.clear()
+        agent.submit_tool_output(agent.open_tool_calls[0].id, "21")
+        agent.wait(timeout=60)
+    assert {later - earlier for earlier, later in pairwise(moments)} == {1.0}
+
+
+def test_a_tick_shows_its_result_while_no_lock_is_held_that_an_abandoned_stream_needs(world):
+    agent, ended = world.connect(), threading.Event()
+
+    class Slow:
+        """An inquiry whose lock a caller holds while the garbage collector ends a stream on the caller's OS thread."""
+
+        def observe(self, snapshot, waiting):
+            worker = threading.Thread(target=self.end_a_stream, daemon=True)
+            worker.start()
+            assert ended.wait(10)
+
+        def end_a_stream(self):
+            with agent._driver.announcer.followed_by(SimpleNamespace(hear=None)):
+                pass
+            ended.set()
+
+    with agent._driver.announcer.followed_by(Slow()):
+        agent._driver.tick()
+    assert ended.is_set()
 
 
 def test_the_poll_interval_does_not_grow_without_a_maximum():

@@ -150,8 +150,9 @@ def test_every_call_on_what_was_made_before_a_fork_raises_in_the_child_whatever_
 def test_the_error_says_in_one_sentence_why_and_where_to_make_the_runtime(runtime, agent):
     said = in_child(lambda: agent.add_user_message("Hello"))
     assert said == (
-        "UsedAfterFork: OS threads, locks and connections do not survive a fork, and this runtime was made before one: "
-        "make a new one in this process, for example in gunicorn's `post_fork` or Celery's `worker_process_init`."
+        "UsedAfterFork: This runtime was made before the process was forked, and OS threads, locks and connections do "
+        "not survive a fork: make a new runtime in this process, for example in gunicorn's `post_fork` or Celery's "
+        "`worker_process_init`."
     )
     assert issubclass(errors.UsedAfterFork, RuntimeError)
 

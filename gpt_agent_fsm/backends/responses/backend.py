@@ -126,7 +126,9 @@ class ResponsesBackend(HttpFiles):
     def create_thread(self, *, timeout: Timeout) -> str:
         """See `Backend.create_thread`."""
         with conversations_explained(self._http, timeout, absent=(404, 405, 501)):
-            return self._http.post("/conversations", {}, wire.Conversation, timeout=timeout).id
+            created = self._http.post("/conversations", {}, wire.Conversation, timeout=timeout)
+        self._known_metadata.read(created.id, created.metadata)
+        return created.id
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:
         """See `Backend.get_thread`."""
@@ -259,8 +261,7 @@ class ResponsesBackend(HttpFiles):
             if (run := make_way(conversation, error, request)) is not None:
                 return run
             response = self._create(conversation, request, outputs, about, options)
-        if not request.durable:
-            conversation.leave_note(response.id)
+        conversation.leave_note(response.id, durable=request.durable)
         return response.to_run()
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
@@ -320,8 +321,7 @@ class ResponsesBackend(HttpFiles):
                 raise
             # The outputs are on the conversation, so an earlier attempt has succeeded.
             return left
-        if not request.durable:
-            conversation.leave_note(response.id)
+        conversation.leave_note(response.id, durable=request.durable)
         # Not every server keeps metadata.
         run = attrs.evolve(response, metadata={**about, **response.metadata}).to_run(request.run_id)
         if run.status is RunStatus.NEEDS_TOOLS:

@@ -187,13 +187,17 @@ class Conversation:
 
     # --- the note -----------------------------------------------------------------------------------------------
 
-    def leave_note(self, response_id: str) -> None:
+    def leave_note(self, response_id: str, *, durable: bool) -> None:
         """Write the id of the last response into the conversation's metadata.
 
-        By this id, a program without this store finds the run.
+        By this id, a program without this store finds the run. If a `durable` store keeps the id, the note is not
+        needed. But if the conversation has a note already, it is renewed, because an old note leads to an old run.
         """
         known = self._known_metadata
         try:
+            last = known.last(self._thread_id)
+            if durable and wire.RUN not in (self.metadata() if last is None else last):
+                return
             before = known.get(self._thread_id)
             metadata = {**(self.metadata() if before is None else before), wire.RUN: response_id}
             self._http.post(self._path, {"metadata": metadata}, wire.Conversation, timeout=self._limits)

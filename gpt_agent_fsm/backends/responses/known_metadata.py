@@ -12,7 +12,7 @@ __all__ = ["KnownMetadata"]
 _FRESH = 30.0
 """Seconds after which the metadata are read again. What another program writes in the meantime is lost at the
 backend's next write."""
-_MAX_KNOWN = 10_000
+_MAX_KNOWN = 100_000
 
 
 class KnownMetadata:
@@ -50,6 +50,11 @@ class KnownMetadata:
         """Forget the metadata, because it is unknown what the server has."""
         with self._lock:
             self._known.pop(thread_id, None)
+
+    def last(self, thread_id: str) -> Mapping[str, Any] | None:
+        """Return the metadata as they were last seen, even long ago. Return None if they were never seen."""
+        with self._lock:
+            return self._known.get(thread_id, (0.0, None))[1]
 
     def get(self, thread_id: str) -> Mapping[str, Any] | None:
         """Return the metadata, or None if they must be read."""

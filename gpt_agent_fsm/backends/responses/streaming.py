@@ -23,7 +23,7 @@ _ERROR = "error"
 
 
 def first_response(events: EventStream, limits: CallLimits) -> tuple[wire.Response, int | None]:
-    """Return the response that the first events of a stream name, and the number of the last of these events.
+    """Read the first events of a stream. Return the response that they name, and the number of the last of them.
 
     Raises an `ApiError` if there is none.
     """

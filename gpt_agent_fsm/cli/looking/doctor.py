@@ -56,8 +56,8 @@ def doctor(
         raise click.UsageError("give a THREAD or --all.")
     if repair and as_json:
         raise click.UsageError("--repair asks and reports in sentences; leave out --json.")
-    if (yes or take_over) and not repair:
-        raise click.UsageError("--yes and --take-over need --repair.")
+    if (yes or take_over or force) and not repair:
+        raise click.UsageError("--yes, --take-over and --force need --repair.")
     writing = opening.opened(url, to_write=repair, take_over=take_over, force=force)
     with opening.complaints() as said, writing as store:
         # A store that was opened for repairs is held by this command, so no program drives its threads.
@@ -97,7 +97,7 @@ def _print(found: list[Finding], *, as_json: bool, is_well: bool, may_repair: bo
         return
     for finding in found:
         problem = f"{finding.thread_id}: {str(finding.kind).replace('_', ' ')}. {finding.problem}"
-        click.echo(f"{output.printable(problem)}\n  {_advice(finding, may_repair=may_repair)}")
+        click.echo(f"{output.printable(problem)}\n  {output.printable(_advice(finding, may_repair=may_repair))}")
     if not found and is_well:
         click.echo("All is well.")
 

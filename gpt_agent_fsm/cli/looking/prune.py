@@ -44,13 +44,18 @@ def prune(*, url: str, older_than: timedelta, take_over: bool, force: bool) -> N
       gpt-agent-fsm prune --older-than 30d --store agents.db
       gpt-agent-fsm prune --older-than 12h --store agents.db
     """  # noqa: D301 - click reads the backspace
-    with opening.opened(url, to_write=True, take_over=take_over, force=force) as store:
+    with opening.complaints(), opening.opened(url, to_write=True, take_over=take_over, force=force) as store:
         count = store.prune(older_than)
         busy, recent = _kept(store)
     click.echo(f"{count:,} {'event was' if count == 1 else 'events were'} forgotten.")
     if busy:
         keeps = "thread is not at rest and keeps all its" if busy == 1 else "threads are not at rest and keep all their"
-        click.echo(f"{busy:,} {keeps} events; gpt-agent-fsm doctor --all says what a person can do.")
+        they = "it" if busy == 1 else "them"
+        click.echo(
+            f"{busy:,} {keeps} events until the next program on this store has finished {they}, "
+            "or a person has; "
+            "gpt-agent-fsm doctor --all says where a person must act."
+        )
     if recent and not count:
         click.echo(f"{recent:,} {'thread at rest has' if recent == 1 else 'threads at rest have'} only younger events.")
 

@@ -37,11 +37,11 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     with opening.opened(url) as store:
         saved, records = opening.load(store, thread_id), store.history(thread_id)
+        if opening.was_pruned(records, saved):
+            click.echo("Older events were pruned.", err=True)
         if as_json and not follow:
             output.print_json_array([output.fields_of(record) for record in records])
             return
-        if opening.was_pruned(records, saved):
-            click.echo("Older events were pruned.", err=True)
         last = 0
         while True:
             _print(records, as_json=as_json)

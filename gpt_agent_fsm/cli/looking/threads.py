@@ -66,8 +66,10 @@ def _show(store: SQLStore, *, as_json: bool) -> None:
 
 def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
     """Return a sentence if threads have something to do, but no process drives them."""
-    rest = all(row.snapshot.settled for row in found)
-    return "" if rest or opening.is_held(store) else _NOT_DRIVEN
+    if opening.is_held(store):
+        return ""
+    rest = all(row.snapshot.settled for row in found) and not store.unfinished()
+    return "" if rest else _NOT_DRIVEN
 
 
 def _print(found: Sequence[ThreadRow], *, as_json: bool) -> None:

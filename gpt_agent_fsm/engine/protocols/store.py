@@ -87,6 +87,9 @@ class Store(Protocol):
     this happens to `commit`, the engine repeats the call with arguments that are equal except for the times, and the
     store recognises the repetition. If it happens to `accept`, and the command was saved after all, the store
     removes the command.
+
+    A store whose data end with the process has the attribute `ends_with_process = True`. Without it, a store counts as
+    durable; see `RunRequest.durable`.
     """
 
     def load(self, thread_id: str) -> Saved | None:
@@ -141,7 +144,7 @@ class PagingStore(Protocol):
     """A store that can also return a part of a thread's history. A long history is then replayed in pages."""
 
     def history_page(self, thread_id: str, *, after: int, limit: int, newest: bool = False) -> Sequence[Record]:
-        """Return at most `limit` records with a number above `after`, in order.
+        """Return at most `limit` records with a number above `after`, in order. `limit` is at least 1.
 
         These are the first of such records, or the last if `newest` is True. For an unknown thread, return none.
         """

@@ -219,7 +219,7 @@ def tool_objects(body: Mapping[str, Any]) -> list[Doc] | None:
 
 
 def check_function(function: Mapping[str, Any], prefix: str) -> None:
-    """Check the fields that a function's definition has in both APIs."""
+    """Check the fields that both APIs have in the definition of a function."""
     required_text(function, "name", prefix=prefix)
     text(function, "description", prefix=prefix)
     mapping(function, "parameters", prefix=prefix)

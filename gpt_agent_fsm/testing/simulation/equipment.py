@@ -29,8 +29,8 @@ class Equipment:
         limits: True if the users set and change the token limits of their threads.
         interrupts: the probability that a user's message interrupts the run in progress.
         streams: the number of runs that may be read as streams at the same time; None if the users want no streams.
-        leaves_notes: True if the store says that its data end with the process, so that backends leave the ids of runs
-            on the server.
+        leaves_notes: the probability, for each process, that the store says that its data end with the process, so that
+            backends leave the ids of runs on the server.
     """
 
     functions: bool = False
@@ -43,7 +43,7 @@ class Equipment:
     limits: bool = False
     interrupts: float = 0.0
     streams: int | None = None
-    leaves_notes: bool = False
+    leaves_notes: float = 0.0
 
     @property
     def has_limits(self) -> bool:
@@ -79,5 +79,5 @@ def random_equipment(rng: random.Random) -> Equipment:
         limits=rng.random() < 0.3,
         interrupts=rng.choice([0.0, 0.0, 0.3]),
         streams=rng.choice([None, 1, 8]),
-        leaves_notes=rng.random() < 0.5,
+        leaves_notes=rng.choice([0.0, 0.0, 0.5, 1.0]),
     )

@@ -86,7 +86,7 @@ class World:
         self._scheduler = VirtualScheduler()
         self._network = self._make_network(faults)
         self._store = CrashingStore(make_store(), rng, faults.crash / 10)
-        self._store.ends_with_process = equipment.leaves_notes
+        self._notes = random.Random(f"notes {life.seed}")  # noqa: S311 - decides which processes leave notes
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
         self._server, make_backend = make_server(
@@ -109,6 +109,7 @@ class World:
             on_sent=self._disturb,
             tools=self._functions.tools if equipment.functions else (),
         )
+        self._process.on_start.append(self._decide_about_notes)
         self._rested: set[str] = set()
         self._lists_runs = wire == "assistants"
         self._dropped_at: int | None = None
@@ -117,6 +118,9 @@ class World:
         """Threads, each with a request that was sent although the thread's token limit was reached."""
         self._pictures = Pictures(life.seed, wire)
         self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
+
+    def _decide_about_notes(self) -> None:
+        self._store.ends_with_process = self._notes.random() < self._equipment.leaves_notes
 
     def _make_network(self, faults: Faults) -> FaultyNetwork:
         faults = attrs.evolve(faults, gateway=self._troubles.gateway, slow=self._troubles.slow)

@@ -3,7 +3,7 @@
 from gpt_agent_fsm.backends.responses.known_metadata import KnownMetadata
 from gpt_agent_fsm.ports import RunRequest, ToolOutputsRequest
 from gpt_agent_fsm.testing import VirtualClock
-from tests.backends.responses.samples import CONVERSATION, QUEUED, RESPONSES
+from tests.backends.responses.samples import BASE, CONVERSATION, QUEUED, RESPONSES
 
 NOTE = {"gpt_agent_fsm_run": "resp_1"}
 
@@ -59,8 +59,37 @@ def test_metadata_that_were_written_without_being_read_are_not_known():
     assert known.get("conv_1") is None
 
 
-def test_the_metadata_of_at_most_ten_thousand_conversations_are_known():
+def test_the_metadata_of_a_limited_number_of_conversations_are_known():
     known = KnownMetadata()
-    for number in range(10_001):
+    for number in range(100_001):
         known.read(f"conv_{number}", {})
     assert (known.get("conv_0"), known.get("conv_1")) == (None, {})
+
+
+def start(backend, *, durable):
+    request = RunRequest(thread_id="conv_1", assistant_id="asst_1", key="k.1", durable=durable)
+    backend.create_run(request, timeout=5)
+
+
+def test_a_durable_program_reads_the_metadata_once_and_leaves_no_note(backend, api):
+    api.post(RESPONSES, json=QUEUED)
+    start(backend, durable=True)
+    start(backend, durable=True)
+    assert on_the_conversation(api) == [("GET", None)]
+
+
+def test_a_durable_program_renews_a_note_because_an_old_note_leads_to_an_old_run(backend, api):
+    api.get(CONVERSATION, json={"id": "conv_1", "metadata": {"gpt_agent_fsm_run": "resp_0", "title": "Weather"}})
+    api.post(RESPONSES, json=QUEUED)
+    start(backend, durable=True)
+    start(backend, durable=True)
+    note = ("POST", {"title": "Weather"} | NOTE)
+    assert on_the_conversation(api) == [("GET", None), note, note]
+
+
+def test_the_metadata_of_a_new_conversation_are_known(backend, api):
+    api.post(f"{BASE}/conversations", json={"id": "conv_1", "metadata": {}})
+    api.post(RESPONSES, json=QUEUED)
+    backend.create_thread(timeout=5)
+    start(backend, durable=True)
+    assert on_the_conversation(api) == []

@@ -126,7 +126,7 @@ class ChatClient(HttpClient):
         yield builder.reply()
 
     def _broken_off(self, unknown: str) -> str:
-        """Return the error text for an answer that broke off. `unknown` is text outside the answer."""
+        """Return the error text for an answer that broke off. `unknown` is other text that the server has sent."""
         sentence = f"The answer to POST {self.base_url}{_PATH} broke off"
         return f"{sentence}; the server also said: {unknown}" if unknown else f"{sentence}."
 

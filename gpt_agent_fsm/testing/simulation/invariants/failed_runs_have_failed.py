@@ -1,4 +1,4 @@
-"""Invariant: a run that is announced as failed has failed on the server, or the library or its user ended it."""
+"""Invariant: if a run is announced as failed, it failed on the server, or the library or its user has ended it."""
 
 from __future__ import annotations
 
