@@ -343,4 +343,4 @@ def test_an_object_knows_the_process_that_made_it():
     origin.check()
     assert not origin.was_forked
     assert in_child(lambda: origin.was_forked) == "True"
-    assert "this thing was made before" in in_child(origin.check)
+    assert "This thing was made before" in in_child(origin.check)
