@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,6 +71,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "local_model(model): the model of `local_server`: a callable, or a script as YAML text or file"
     )
+
+
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
+    """Refuse a mark whose argument is the model. pytest takes it for the decorator of the model, and loses the test."""
+    marks = getattr(obj, "pytestmark", ()) if isinstance(obj, FunctionType) else ()
+    bare = any(mark.name == "local_model" and not mark.args and not mark.kwargs for mark in marks)
+    if bare and not collector.funcnamefilter(name):
+        sentence = f"@pytest.mark.local_model({name}) decorates the model {name} instead of a test"
+        raise collector.CollectError(f"{sentence}; write @pytest.mark.local_model.with_args({name})")
 
 
 @pytest.fixture

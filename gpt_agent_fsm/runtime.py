@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.engine.checks import check_parts, required_text
+from gpt_agent_fsm.engine.checks import check_number, check_parts, required_text
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
@@ -260,9 +260,11 @@ class Runtime:
         """Return a thread's history records after the number `after`, in order. An unknown thread has none.
 
         If `limit` is given, return at most this many records: the first of them, or the last if `newest` is True. The
-        order is the same in both cases. Raises `ValueError` if `limit` is not a whole number from 1 up.
+        order is the same in both cases. Raises `ValueError` if `after` is not a whole number from 0 up, or `limit` not
+        one from 1 up.
         """
         self._own_roster.origin.check()
+        check_number(after, "history: after")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError(f"history: limit must be a whole number from 1 up, not {limit!r}")
         return list(history_page(self._store, thread_id, after, limit, newest=newest))

@@ -63,7 +63,9 @@ def caption(timeline: Timeline, axis: Axis) -> str:
         words += " Older records are not shown."
     if timeline.was_pruned:
         words += " Older records were pruned."
-    return words
+    state = next((bar.name for bar in reversed(timeline.bars) if bar.lane == "state"), None)
+    # The last state begins with one of the last records, so it has no room for its name.
+    return words if state is None else f"{words} The last state is {state}."
 
 
 def lanes_of(timeline: Timeline, axis: Axis, measure: Measure) -> list[Lane]:

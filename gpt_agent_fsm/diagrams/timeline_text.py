@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from gpt_agent_fsm.diagrams.axis import Axis, axis_of, clock, duration
 from gpt_agent_fsm.diagrams.lanes import Lane, Measure, Placed, caption, lanes_of, rows_of
 from gpt_agent_fsm.diagrams.timeline import Timeline
@@ -16,7 +18,7 @@ def timeline_text(timeline: Timeline) -> str:
     """Return a timeline as lines of at most 100 columns. A bar is `├──┤`, or `├──>` if it had not ended."""
     # Bars at the last time need a column, too.
     axis = axis_of(timeline.times, _COLUMN, _WIDTH - _COLUMN - 1, _GAP)
-    lines = [timeline.thread_id, caption(timeline, axis), "", *_head(axis)]
+    lines = [timeline.thread_id, *textwrap.wrap(caption(timeline, axis), _WIDTH), "", *_head(axis)]
     for lane in lanes_of(timeline, axis, _MEASURE):
         lines += _lane(lane)
     return "\n".join(line.rstrip() for line in lines) + "\n"

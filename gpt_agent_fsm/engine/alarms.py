@@ -84,6 +84,9 @@ class Alarms:
             return 0.0
         streaming = settings.heartbeat_interval * _POLLS_OF_A_STREAM if self._listener.is_open else 0.0
         pause = max(self._webhooks.min_pause(settings), streaming)
-        if settings.heartbeat_max_interval is None or self._ledger.snapshot.state is not State.RUNNING:
+        snapshot = self._ledger.snapshot
+        if settings.heartbeat_max_interval is None or snapshot.state is not State.RUNNING or snapshot.run is None:
             return pause  # the poll interval grows only between two polls
+        if snapshot.run.must_cancel or snapshot.run.ending is not None:
+            return pause
         return max(pause, settings.growing_interval(self._ledger.deadlines.age_of_run))

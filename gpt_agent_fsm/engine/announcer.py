@@ -250,14 +250,33 @@ class Announcer:
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
         """Replay the history to new subscribers, up to the last record that the other subscribers have got."""
         while self._newcomers and may_continue():
-            newcomer = self._newcomers[0]
-            for record in records_after(self._store, self._thread_id, newcomer.after):
-                if record.seq > self._seen_seq:
-                    break
-                self._call(newcomer.handler, record.event, by_keyword=False)
+            newcomer = self._replay(self._newcomers[0], may_continue)
             with self._lock:
                 self._newcomers = self._newcomers[1:]
-                self._subscribers = (*self._subscribers, newcomer)
+                if may_continue():
+                    self._subscribers = (*self._subscribers, newcomer)
+                else:
+                    self._newcomers = (newcomer, *self._newcomers)
+
+    def _replay(self, newcomer: _Subscriber, may_continue: Callable[[], bool]) -> _Subscriber:
+        """Replay the history to a new subscriber, while `may_continue()` is true. Return the subscriber as it is then.
+
+        If the store fails meanwhile, the next replay continues where this one stopped.
+        """
+        heard = newcomer.after
+        try:
+            for record in records_after(self._store, self._thread_id, heard):
+                if record.seq > self._seen_seq or not may_continue():
+                    break
+                heard = record.seq
+                self._call(newcomer.handler, record.event, by_keyword=False)
+        except BaseException:
+            with self._lock:
+                self._newcomers = (attrs.evolve(newcomer, after=heard), *self._newcomers[1:])
+            raise
+        # No record has a higher number than `last`. If `after` were higher, new records would be withheld.
+        last = self._outbox[-1].seq if self._outbox else self._seen_seq
+        return attrs.evolve(newcomer, after=min(heard, last))
 
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
         for handler in subscribers:

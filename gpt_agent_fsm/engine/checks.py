@@ -6,7 +6,7 @@ from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
 from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
-__all__ = ["check_connection", "check_parts", "optional_text", "plain", "required_text"]
+__all__ = ["check_connection", "check_number", "check_parts", "optional_text", "plain", "required_text"]
 
 
 def required_text(value: object, name: str) -> str:
@@ -21,6 +21,12 @@ def required_text(value: object, name: str) -> str:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
     # JSON and some databases accept no subclass of `str`, such as a string that is marked as safe HTML.
     return str.__str__(value)
+
+
+def check_number(value: object, name: str) -> None:
+    """Raise `ValueError` if `value` is not the number of a record, or 0."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} must be the number of a record, or 0, not {value!r}")
 
 
 def plain(value: str | None) -> str | None:
@@ -54,6 +60,7 @@ def check_connection(
     key: object,
     max_total_tokens: object,
     stream: object,
+    replay_after: object,
 ) -> None:
     """Raise `ValueError` or `TypeError` for a wrong argument of `connect` or `start`."""
     required_text(assistant_id, "assistant_id")
@@ -64,6 +71,8 @@ def check_connection(
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event), not {subscribe!r}")
     if subscribe is not None and (reason := why_not_callable(subscribe, 2)):
         raise TypeError(f"connect: subscribe must be callable as subscribe(agent, event): {reason}")
+    if replay_after is not None:
+        check_number(replay_after, "connect: replay_after")
     if stream is not None and not isinstance(stream, bool):
         raise TypeError(f"connect: stream must be True, False or None, not {stream!r}")
     is_count = isinstance(max_total_tokens, int) and not isinstance(max_total_tokens, bool)

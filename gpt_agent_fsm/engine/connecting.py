@@ -8,7 +8,7 @@ from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.protocols import Backend
 from gpt_agent_fsm.engine.retrying import WaitingCaller, announce_failure
 from gpt_agent_fsm.engine.roster import Roster
-from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken, TransientError
+from gpt_agent_fsm.errors import AgentNotAlive, RequestRefused, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
 from gpt_agent_fsm.settings import Settings
@@ -82,6 +82,12 @@ class Connector:
             )
         try:
             listed = backend.list_runs(thread_id, limit=1, key=None, timeout=limits(settings))
+        except RequestRefused:
+            if thread_id not in self.created:
+                raise
+            # The thread was deleted since; now the server is asked for the thread, and the error says so.
+            self.created.discard(thread_id)
+            return self._ask_for(thread_id, settings)
         except TransientError as error:
             announce_failure("get_latest_run", thread_id, error, 1, will_retry=True)
             return None

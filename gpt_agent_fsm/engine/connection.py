@@ -33,7 +33,13 @@ class Connection:
 
     def __attrs_post_init__(self) -> None:
         check_connection(
-            self.assistant_id, self.last_message_id, self.subscribe, self.key, self.max_total_tokens, self.stream
+            self.assistant_id,
+            self.last_message_id,
+            self.subscribe,
+            self.key,
+            self.max_total_tokens,
+            self.stream,
+            self.replay_after,
         )
 
     def settings_from(self, settings: Settings) -> Settings:

@@ -142,5 +142,7 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float) -> Database
     for engine in (writing, reading):
         sa.event.listen(engine, "do_connect", connect)
         sa.event.listen(engine, "connect", prepare)
-    name = f"the PostgreSQL database {url.database or ''} at {url.host or 'the local socket'}"
+    # If a password contains a bare @, its end stands before the host.
+    host = (url.host or "").rpartition("@")[2]
+    name = f"the PostgreSQL database {url.database or ''} at {host or 'the local socket'}"
     return Database(writing=writing, reading=reading, name=name, in_memory=False, limit=limit)

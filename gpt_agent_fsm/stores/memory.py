@@ -61,9 +61,8 @@ class _Thread:
 
     def row(self) -> ThreadRow:
         last = self.records[-1] if self.records else None
-        if last is None:
-            return ThreadRow(snapshot=self.snapshot)
-        return ThreadRow(snapshot=self.snapshot, last_event=type(last.event).__name__, last_event_at=last.at)
+        kind, at = (None, None) if last is None else (type(last.event).__name__, last.at)
+        return ThreadRow(snapshot=self.snapshot, last_event=kind, last_event_at=at, commands=len(self.inbox or ()))
 
     def saved(self) -> Saved:
         return Saved(

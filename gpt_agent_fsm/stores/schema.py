@@ -25,6 +25,7 @@ __all__ = [
     "KEY",
     "LAST_GROUP",
     "LET_GO",
+    "LIST_COMMANDS",
     "LIST_QUEUES",
     "LIST_THREADS",
     "NEWEST_RECORDS",
@@ -259,6 +260,8 @@ _in_doubt = sa.func.max(sa.case((queue.c.message.like('%"doubt":%'), 1), else_=0
 LIST_QUEUES = sa.select(queue.c.thread_id, sa.func.count().label("messages"), _in_doubt.label("in_doubt")).group_by(
     queue.c.thread_id
 )
+
+LIST_COMMANDS = sa.select(inbox.c.thread_id, sa.func.count().label("commands")).group_by(inbox.c.thread_id)
 
 # The codec leaves these fields out of a snapshot if nothing waits. The quotes in a text are escaped, as above.
 _owes_nothing = sa.and_(

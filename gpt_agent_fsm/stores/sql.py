@@ -248,10 +248,11 @@ class SQLStore:
         return Usage(**{name: int(count or 0) for name, count in row._mapping.items()})
 
     def threads(self) -> Sequence[ThreadRow]:
-        """See `ListingStore.threads`. This takes two statements for any number of threads."""
+        """See `ListingStore.threads`. This takes three statements for any number of threads."""
         with self._reading() as (connection, _):
             rows = connection.execute(schema.LIST_THREADS).all()
             queues = {row.thread_id: row for row in connection.execute(schema.LIST_QUEUES)}
+            commands = {row.thread_id: row.commands for row in connection.execute(schema.LIST_COMMANDS)}
         found = []
         for thread_id, snapshot, kind, at in rows:
             messages = queues.get(thread_id)
@@ -261,7 +262,8 @@ class SQLStore:
             except StoreError as error:
                 log.error("%s is not listed: %s", thread_id, error)  # noqa: TRY400 - the sentence says it all
                 continue
-            found.append(ThreadRow(snapshot=decoded, last_event=kind, last_event_at=at))
+            waiting = commands.get(thread_id, 0)
+            found.append(ThreadRow(snapshot=decoded, last_event=kind, last_event_at=at, commands=waiting))
         return found
 
     def unfinished(self) -> Mapping[str, Saved]:

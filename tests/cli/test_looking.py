@@ -96,6 +96,22 @@ def test_the_text_of_a_message_cannot_control_the_terminal(run, path):
     assert run("history", "thread_1", "--store", path, "--json").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "wrong", ["postgresql:/u:S3cret@h/db", "u:S3cret@127.0.0.1/db", "host=h password=S3cret", "postgres:/u:S3cret@h/d"]
+)
+def test_a_mistyped_url_is_not_repeated_because_it_may_contain_a_password(run, wrong):
+    result = run("threads", "--store", wrong)
+    assert result.exit_code == 2
+    assert "--store is neither a path nor a URL" in result.stderr
+    assert "S3cret" not in result.output
+
+
+def test_a_file_may_have_an_at_sign_in_its_name(run, tmp_path):
+    path = str(tmp_path / "me@home.db")
+    keep(path, idle())
+    assert "thread_1" in run("threads", "--store", path).output
+
+
 def test_the_id_of_a_call_cannot_control_the_terminal(run, path):
     odd = attrs.evolve(LOCATE, id="call_\x1b[2J")
     keep(path, awaiting(odd))
@@ -125,7 +141,10 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
         store.accept("thread_1", say())
     assert "A message waits to be posted." in run("explain", "thread_1", "--store", path).output
-    assert run("threads", "--store", path).stderr.startswith("No process holds this store")
+    listed = run("threads", "--store", path)
+    assert listed.stderr.startswith("No process holds this store")
+    assert "An accepted command waits to be carried out." in listed.stdout
+    assert "at rest" not in listed.stdout
 
 
 def test_a_narrow_terminal_shows_every_letter_of_an_id():

@@ -203,3 +203,9 @@ def test_a_timeline_without_records_names_no_time_and_says_whether_they_were_pru
     assert "There are no records: the history was pruned." in draw(TIMELINES["pruned"])
     assert "Older records were pruned." in draw(TIMELINES["the rest"])
     assert all(text not in draw(TIMELINES["empty"]) for text in ("1970", "00:00:00"))
+
+
+def test_a_timeline_names_the_last_state_which_may_have_no_room():
+    timeline = timeline_of(records((0, moved("running", "awaiting_tools"))))
+    assert "The last state is awaiting_tools." in timeline_text(timeline)
+    assert "The last state is awaiting_tools." in timeline_svg(timeline)

@@ -131,6 +131,21 @@ def test_it(agent_runtime):
     result.stdout.fnmatch_lines(["*@pytest.mark.local_model takes one argument, the model: a callable, a script as*"])
 
 
+def test_a_mark_that_decorates_the_model_instead_of_the_test_is_refused(run):
+    result = run(
+        """
+def model(request):
+    return "x"
+
+@pytest.mark.local_model(model)
+def test_it(agent_runtime):
+    assert False
+"""
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*write @pytest.mark.local_model.with_args(model)*"])
+
+
 BROKEN_HANDLER = """
 class Mine(Exception):
     pass

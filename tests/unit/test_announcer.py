@@ -9,6 +9,7 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.listener import Listener
 from gpt_agent_fsm.engine.streams import Streams
+from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 
@@ -98,6 +99,45 @@ def test_a_late_subscriber_hears_each_record_after_its_number_once(announcer, re
     announcer.join(subscriber, replay_after)
     announcer.announce(always)
     assert subscriber.heard == expected
+
+
+def test_a_replay_that_fails_continues_where_it_stopped(journal, announcer):
+    announcer.announce(always)
+    subscriber, history, fails = Subscriber(), journal.history, [True]
+
+    def failing(thread_id, after):
+        for record in history(thread_id, after):
+            if record.seq == 3 and fails:
+                fails.clear()
+                raise StoreError("The file is locked.")
+            yield record
+
+    journal.history = failing
+    announcer.join(subscriber, 0)
+    with pytest.raises(StoreError):
+        announcer.announce(always)
+    announcer.announce(always)
+    assert subscriber.heard == runs(1, 2, 3)
+
+
+def test_a_replay_ends_when_the_agent_is_stopped(announcer):
+    announcer.announce(always)
+    subscriber = Subscriber()
+    announcer.join(subscriber, 0)
+    announcer.announce(lambda: not subscriber.heard)
+    assert subscriber.heard == runs(1)
+    announcer.announce(always)
+    assert subscriber.heard == runs(1, 2, 3)
+
+
+def test_a_subscriber_whose_number_is_too_high_hears_all_new_records(announcer, journal):
+    announcer.announce(always)
+    subscriber = Subscriber()
+    announcer.join(subscriber, 2**70)
+    announcer.announce(always)
+    announcer.add(Journal(last=4).records[3:])
+    announcer.announce(always)
+    assert subscriber.heard == runs(4)
 
 
 def test_two_new_subscribers_hear_the_history_in_the_order_in_which_they_came(announcer):

@@ -145,6 +145,20 @@ def test_the_age_of_a_run_does_not_include_its_wait_for_tools():
     assert {later - earlier for earlier, later in pairwise(moments)} == {1.0}
 
 
+def test_a_cancel_of_an_old_run_is_not_slow():
+    settings = Settings(heartbeat_max_interval=300.0, idle_timeout=None)
+    with Runtime(
+        SimulatedServer(lambda text: [Linger(10_000)]), scheduler=VirtualScheduler(), settings=settings
+    ) as runtime:
+        agent = runtime.start("a")
+        agent.add_user_message("Hello")
+        runtime.scheduler.advance(3600)
+        agent.cancel_run()
+        asked = runtime.scheduler.clock.monotonic()
+        assert agent.wait(timeout=300) == "failed"
+        assert runtime.scheduler.clock.monotonic() - asked < 10
+
+
 def test_a_tick_shows_its_result_while_no_lock_is_held_that_an_abandoned_stream_needs(world):
     agent, ended = world.connect(), threading.Event()
 

@@ -433,6 +433,31 @@ def test_the_history_of_a_thread_is_numbered_from_one_without_gaps(world):
     assert world.runtime.history("thread_0") == []
 
 
+@pytest.mark.parametrize("wrong", ["1", -1, 1.5, True, float("nan"), [1], ""])
+def test_a_number_of_a_record_that_makes_no_sense_is_refused(world, wrong):
+    with pytest.raises(ValueError, match="replay_after must be the number of a record, or 0"):
+        world.connect(subscribe=lambda agent, event: None, replay_after=wrong)
+    with pytest.raises(ValueError, match="history: after must be the number of a record, or 0"):
+        world.runtime.history("thread_1", after=wrong)
+
+
+def test_a_thread_that_was_deleted_after_it_was_created_is_named(world):
+    with runtime_over(backend := SimulatedServer()) as runtime:
+        thread_id = runtime.create_thread()
+        backend.get_thread = refused(errors.InvalidThreadId(404, None, f"No thread {thread_id}"))
+        backend.list_runs = refused(errors.RequestRefused(404, None, "Not found"))
+        for _ in range(2):
+            with pytest.raises(errors.InvalidThreadId, match=thread_id):
+                runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
+
+
+def refused(error):
+    def refuse(*args, **kwargs):
+        raise error
+
+    return refuse
+
+
 def test_a_late_subscriber_is_given_the_history_first_and_misses_nothing(world):
     agent = world.connect()
     agent.add_user_message("Hello")

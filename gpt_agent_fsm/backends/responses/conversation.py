@@ -65,7 +65,11 @@ class Conversation:
 
     def metadata(self) -> Mapping[str, Any]:
         """Return the conversation's metadata. Raises `RequestRefused` if there is no such conversation."""
-        metadata = self._http.get(self._path, wire.Conversation, timeout=self._limits).metadata
+        conversation = self._http.get(self._path, wire.Conversation, timeout=self._limits)
+        if is_another_id(conversation.id, self._thread_id):
+            # Otherwise the next note would give this conversation the metadata of another one.
+            raise self._mixed_up("GET", f"another conversation ({conversation.id})")
+        metadata = conversation.metadata
         self._known_metadata.read(self._thread_id, metadata)
         return metadata
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
@@ -40,6 +42,8 @@ __all__ = [
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_LIKE_A_URL = re.compile(r"@|password=|^(postgres|sqlite|mysql)\w*:", re.IGNORECASE)
 
 
 def store_option(*, required: bool = True) -> Callable[[F], F]:
@@ -106,6 +110,9 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
         raise click.UsageError("--force needs --take-over.")
     if not url.strip():
         raise click.UsageError("--store is blank; is a variable not set?")
+    if "://" not in url and _LIKE_A_URL.search(url) and not Path(url).exists():
+        # The text is not repeated, because it may contain a password.
+        raise click.UsageError("--store is neither a path nor a URL; a URL begins with postgresql:// or sqlite:///")
     url = url if "://" in url else f"sqlite:///{url}"
     with closing(SQLStore(url, read_only=True)) as reader:
         if not to_write:

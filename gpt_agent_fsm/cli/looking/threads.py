@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["threads"]
 
 _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
+_AT_REST = "The thread is at rest."
 _NOT_DRIVEN = "No process holds this store, so nothing happens until a program opens it."
 
 
@@ -68,8 +69,17 @@ def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
     """Return a sentence if threads have something to do, but no process drives them."""
     if opening.is_held(store):
         return ""
-    rest = all(row.snapshot.settled for row in found) and not store.unfinished()
+    rest = all(row.snapshot.settled and not row.commands for row in found)
     return "" if rest else _NOT_DRIVEN
+
+
+def _waiting_for(row: ThreadRow) -> str:
+    """Return what a thread waits for. The snapshot does not contain the commands that wait to be carried out."""
+    reason = reason_of(row.snapshot)
+    if not row.commands:
+        return reason
+    waits = "An accepted command waits" if row.commands == 1 else f"{row.commands:,} accepted commands wait"
+    return f"{waits} to be carried out." if reason == _AT_REST else f"{waits} to be carried out. {reason}"
 
 
 def _print(found: Sequence[ThreadRow], *, as_json: bool) -> None:
@@ -110,7 +120,7 @@ def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
             row.last_event or "-",
             "-" if row.last_event_at is None else output.age(now - row.last_event_at),
             f"{row.snapshot.usage.total_tokens:,}",
-            output.printable(reason_of(row.snapshot)),
+            output.printable(_waiting_for(row)),
         )
         for row in found
     ]
@@ -122,7 +132,7 @@ def _fields(row: ThreadRow) -> dict[str, object]:
         "thread_id": snapshot.thread_id,
         "state": str(snapshot.state),
         "run_id": snapshot.run_id,
-        "waiting_for": reason_of(snapshot),
+        "waiting_for": _waiting_for(row),
         "waiting_since": None if snapshot.waiting is None else snapshot.waiting.since,
         "parked": snapshot.outbox.parked,
         "last_event": row.last_event,

@@ -71,11 +71,13 @@ class ThreadRow:
             many messages wait, and whether the first one is in doubt.
         last_event: the name of the class of the newest event; None if there is no event, or if it was pruned.
         last_event_at: when that event was saved, in seconds since the epoch.
+        commands: how many accepted commands the snapshot does not contain yet.
     """
 
     snapshot: Snapshot
     last_event: str | None = None
     last_event_at: float | None = None
+    commands: int = 0
 
 
 @runtime_checkable

@@ -54,6 +54,15 @@ class StoreUpkeepContract(StoreTests):
         assert [(row.last_event, row.last_event_at) for row in rows] == [(RunStarted.__name__, 2.5), (None, None)]
         assert rows[1].snapshot.usage.total_tokens == 7
 
+    def test_a_list_counts_the_commands_that_no_snapshot_contains_yet(self) -> None:
+        self.commit(idle("thread_1"))
+        numbers = [self.store.accept("thread_1", CancelRun()) for _ in range(2)]
+        assert [row.commands for row in self.listing.threads()] == [2]
+        self.commit(idle("thread_1"), consumed=numbers[0])
+        assert [row.commands for row in self.listing.threads()] == [1]
+        self.commit(idle("thread_1"), consumed=numbers[1])
+        assert [row.commands for row in self.listing.threads()] == [0]
+
     def test_a_list_gives_the_same_reason_as_the_whole_thread(self) -> None:
         sure = tuple(QueuedMessage(key=f"key_{number}", content='{"doubt":{}}') for number in range(3))
         doubtful = attrs.evolve(sure[0], doubt=Doubt(searches_left=2))

@@ -71,6 +71,13 @@ def start(backend, *, durable):
     backend.create_run(request, timeout=5)
 
 
+def test_metadata_of_another_conversation_are_not_written_into_this_one(backend, api):
+    api.get(CONVERSATION, json={"id": "conv_other", "metadata": {"owner": "somebody else"}})
+    api.post(RESPONSES, json=QUEUED)
+    start(backend, durable=False)
+    assert [method for method, _ in on_the_conversation(api)] == ["GET"]
+
+
 def test_a_durable_program_reads_the_metadata_once_and_leaves_no_note(backend, api):
     api.post(RESPONSES, json=QUEUED)
     start(backend, durable=True)
