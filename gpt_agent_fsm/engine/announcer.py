@@ -261,7 +261,7 @@ class Announcer:
     def _replay(self, newcomer: _Subscriber, may_continue: Callable[[], bool]) -> _Subscriber:
         """Replay the history to a new subscriber, while `may_continue()` is true. Return the subscriber as it is then.
 
-        If the store fails meanwhile, the next replay continues where this one stopped.
+        If the store fails during the replay, the next one continues where this one stopped.
         """
         heard = newcomer.after
         try:
