@@ -4,7 +4,7 @@
 denies it.
 """
 
-import sys
+import argparse
 import threading
 
 from gpt_agent_fsm import Agent, Assistant, Runtime, events, tool
@@ -32,8 +32,11 @@ def show(agent: Agent, event: events.Event) -> None:
             print(content)
 
 
-def main(action: str) -> None:
+def main() -> None:
     """Ask for the payment, or decide about it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("action", choices=["ask", "yes", "no"])
+    action = parser.parse_args().action
     backend = ResponsesBackend(assistants=ASSISTANTS)
     with Runtime(backend, store=SQLStore("sqlite:///payments.db")) as runtime:
         agent = runtime.start("cashier", key="payments", subscribe=show)
@@ -41,6 +44,8 @@ def main(action: str) -> None:
             agent.add_user_message("Please pay 20 euros to Ann.")
             asked.wait(timeout=60)
             return
+        if not agent.open_approvals:
+            parser.error("no payment waits for a decision: ask for one first, with the action `ask`")
         for call in agent.open_approvals:
             if action == "yes":
                 agent.approve(call.id, by="ann")
@@ -50,4 +55,4 @@ def main(action: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -1,5 +1,6 @@
-"""A bot with three tools. It talks to the server in OPENAI_BASE_URL until you enter an empty line."""
+"""A bot with three tools. It talks to the server in OPENAI_BASE_URL until you enter an empty line or press Ctrl-D."""
 
+import contextlib
 import datetime
 import zoneinfo
 from typing import Literal
@@ -40,7 +41,8 @@ ASSISTANT = Assistant("gpt-4o", "You are a brief and friendly helper.", [get_tim
 
 def main() -> None:
     """Read lines from the user, and print the bot's answer to each line."""
-    with Runtime(ResponsesBackend(assistants={"helper": ASSISTANT})) as runtime:
+    backend = ResponsesBackend(assistants={"helper": ASSISTANT})
+    with contextlib.suppress(EOFError), Runtime(backend) as runtime:
         agent = runtime.start("helper")
         while line := input("> "):
             try:

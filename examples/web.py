@@ -36,7 +36,10 @@ def the_runtime() -> Runtime:
 @app.post("/users/<name>/messages")
 def say(name: str) -> tuple[dict[str, Any], int]:
     """Send a user's message, and return the answer."""
-    text = flask.request.get_json()["text"]
+    body = flask.request.get_json()
+    text = body.get("text") if isinstance(body, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        return {"error": 'Send a JSON object with a text, such as {"text": "Hello"}.'}, 400
     agent = the_runtime().start("helper", key=f"user-{name}")
     try:
         answer = agent.ask(text, timeout=60)
@@ -51,7 +54,5 @@ def say(name: str) -> tuple[dict[str, Any], int]:
 def history(name: str) -> list[str]:
     """Return the assistant's messages to a user, oldest first."""
     thread_id = the_runtime().find(f"user-{name}")
-    if thread_id is None:
-        return []
-    records = the_runtime().history(thread_id)
+    records = [] if thread_id is None else the_runtime().history(thread_id)
     return [record.event.content for record in records if type(record.event).__name__ == "AssistantMessageAdded"]

@@ -4,6 +4,7 @@ import csv
 import os
 import pathlib
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -45,7 +46,7 @@ def command_of(line):
 def program(folder, environment):
     """Run a command of the README in the folder; return what it printed."""
 
-    def run(line, said=""):
+    def run(line, said="", status=0):
         done = subprocess.run(
             command_of(line),
             input=said,
@@ -56,8 +57,8 @@ def program(folder, environment):
             cwd=folder,
             env=environment,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stderr if status else done.stdout
 
     return run
 
@@ -82,6 +83,25 @@ def test_the_bot_answers_with_each_of_its_tools(program):
     time, *rest = printed.replace("> ", "").splitlines()
     assert re.fullmatch(r'In Oslo it is "[0-9-]+T[0-9:+]+"\.', time)
     assert rest == ["That is 212.0 in the other unit.", "Noted. Notes so far: 1.", "You said: Thank you"]
+
+
+def test_the_bot_ends_when_its_input_ends(program):
+    assert program("python bot.py", "Thank you\n") == "> You said: Thank you\n> "
+
+
+def test_a_decision_without_a_payment_is_an_error(program):
+    assert "no payment waits for a decision" in program("python approval.py yes", status=2)
+
+
+@pytest.mark.parametrize("arguments", [[], ["maybe"]])
+def test_a_missing_or_unknown_action_is_an_error(arguments, folder, environment):
+    command = [sys.executable, "approval.py", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=folder, env=environment
+    )
+    assert done.returncode == 2
+    assert "{ask,yes,no}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("answer", "printed"), [("yes", "20.0 euros were paid to Ann"), ("no", "not today")])
@@ -112,6 +132,14 @@ def test_the_web_application_has_a_conversation_for_each_user_over_a_kill(folder
             finally:
                 process.kill()
     assert kept == [["You said: I am ann"] * 2, []]
+
+
+@pytest.mark.parametrize("body", [{}, [], {"text": 1}, {"text": " "}])
+def test_the_web_application_refuses_a_body_without_a_text(body, folder):
+    client = runpy.run_path(str(folder / "web.py"))["app"].test_client()
+    answer = client.post("/users/ann/messages", json=body)
+    assert answer.status_code == 400
+    assert "Send a JSON object with a text" in answer.json["error"]
 
 
 def test_the_batch_answers_every_question(program, folder):
