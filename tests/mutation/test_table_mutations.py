@@ -23,6 +23,7 @@ from tests.unit import (
     test_core_everywhere,
     test_core_instead,
     test_core_messages,
+    test_core_reading,
     test_core_runs,
     test_core_tools,
     test_core_waits,
@@ -48,6 +49,7 @@ CASES = [
     case
     for module in (
         test_core_messages,
+        test_core_reading,
         test_core_runs,
         test_core_tools,
         test_core_cancelling,

@@ -6,7 +6,7 @@ import pytest
 from gpt_agent_fsm import errors, events, signals, tool
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.testing import Answer, Call
-from tests.unit.test_tool_runs import PATIENCE, World
+from tests.unit.tool_worlds import PATIENCE, World
 
 BOTH = Call((("work", '{"name":"a1"}'), ("work", '{"name":"a2"}')))
 ONE = Call((("work", '{"name":"b1"}'),))
