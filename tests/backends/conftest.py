@@ -19,6 +19,7 @@ import pytest
 from gpt_agent_fsm.backends import AssistantsBackend
 
 BASE_URL = "http://api.test/v1"
+RUN = {"id": "run_1", "object": "thread.run", "thread_id": "t", "status": "queued"}
 KEY = "sk-a-secret-key"
 PATIENCE = 10.0
 VARIABLES = (
@@ -191,3 +192,22 @@ def tls(certificate) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     return context
+
+
+@pytest.fixture
+def respond(serve):
+    """Start a server that answers the request for a stream with bytes, and the others as these wires need it."""
+
+    def start(streamed, then=lambda connection, request: None, other=None):
+        def handle(connection, request):
+            line = request.split(b"\r\n", 1)[0]
+            if b'"stream":true' in request or b"stream=true" in line:
+                connection.sendall(streamed(request) if callable(streamed) else streamed)
+                return then(connection, request)
+            body = {"id": "t", "metadata": {}} if b"/conversations" in line else other or RUN
+            connection.sendall(http(body))
+            return None
+
+        return serve(handle)
+
+    return start

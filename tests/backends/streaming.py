@@ -3,9 +3,8 @@
 import json
 
 from gpt_agent_fsm.ports import RunRequest, ToolOutputsRequest
-from tests.backends.conftest import PATIENCE
+from tests.backends.conftest import PATIENCE, RUN
 
-RUN = {"id": "run_1", "object": "thread.run", "thread_id": "t", "status": "queued"}
 RESPONSE = {"id": "resp_1", "status": "queued", "conversation": "t", "metadata": {}}
 CREATE = RunRequest(thread_id="t", assistant_id="a", key="k")
 OUTPUTS = ToolOutputsRequest(thread_id="t", run_id="run_1", outputs=(("call_1", "21"),), assistant_id="a")

@@ -12,7 +12,6 @@ from tests.backends.streaming import (
     DONE,
     RESPONSE,
     RESPONSE_CREATED,
-    RUN,
     RUN_CREATED,
     completed,
     delta,
@@ -23,26 +22,6 @@ from tests.backends.streaming import (
     stream_of,
     texts,
 )
-
-
-@pytest.fixture
-def respond(serve):
-    """Start a server that answers the request for a stream with bytes, and the others as these wires need it."""
-
-    def start(streamed, then=lambda connection, request: None, other=None):
-        def handle(connection, request):
-            line = request.split(b"\r\n", 1)[0]
-            if b'"stream":true' in request or b"stream=true" in line:
-                connection.sendall(streamed(request) if callable(streamed) else streamed)
-                return then(connection, request)
-            body = {"id": "t", "metadata": {}} if b"/conversations" in line else other or RUN
-            connection.sendall(answer(body))
-            return None
-
-        return serve(handle)
-
-    return start
-
 
 # --- the events of the Assistants API -----------------------------------------------------------------------------
 

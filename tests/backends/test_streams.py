@@ -12,13 +12,12 @@ from gpt_agent_fsm.backends.http.event_stream import first_events
 from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import CallLimits, RunStatus, StreamingBackend, SystemClock
-from tests.backends.conftest import KEY, PATIENCE
+from tests.backends.conftest import KEY, PATIENCE, RUN
 from tests.backends.conftest import http as answer
 from tests.backends.streaming import (
     CREATE,
     OUTPUTS,
     RESPONSE,
-    RUN,
     Api,
     create,
     event,
@@ -43,25 +42,6 @@ def api(request):
     yield found
     for each in (*found.streams, *made):
         each.close()
-
-
-@pytest.fixture
-def respond(serve):
-    """Start a server that answers the request for a stream with bytes, and the others as these wires need it."""
-
-    def start(streamed, then=lambda connection, request: None, other=None):
-        def handle(connection, request):
-            line = request.split(b"\r\n", 1)[0]
-            if b'"stream":true' in request or b"stream=true" in line:
-                connection.sendall(streamed(request) if callable(streamed) else streamed)
-                return then(connection, request)
-            body = {"id": "t", "metadata": {}} if b"/conversations" in line else other or RUN
-            connection.sendall(answer(body))
-            return None
-
-        return serve(handle)
-
-    return start
 
 
 # --- what is read ---------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 
 from gpt_agent_fsm import Runtime, Settings, signals
 from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
+from tests.unit import stream_worlds
 
 
 @pytest.fixture
@@ -39,3 +40,17 @@ def world():
             connect=connect,
             names=names,
         )
+
+
+@pytest.fixture
+def make_world():
+    """Make worlds whose runs are streams. They are closed at the end of the test."""
+    made = []
+
+    def make(**settings):
+        made.append(stream_worlds.World(**settings))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.runtime.close()

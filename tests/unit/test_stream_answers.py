@@ -12,20 +12,7 @@ from gpt_agent_fsm.engine.streams import Reading, Streams
 from gpt_agent_fsm.errors import RequestRefused
 from gpt_agent_fsm.ports import Piece
 from gpt_agent_fsm.testing import Answer, Call, Fail, Linger
-from tests.unit.stream_worlds import BROKEN, PLAN, RATE, SLOW, StreamingServer, World, say
-
-
-@pytest.fixture
-def make_world():
-    made = []
-
-    def make(**settings):
-        made.append(World(**settings))
-        return made[-1]
-
-    yield make
-    for world in made:
-        world.runtime.close()
+from tests.unit.stream_worlds import BROKEN, PLAN, RATE, SLOW, StreamingServer, say
 
 
 @pytest.fixture

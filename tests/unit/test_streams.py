@@ -10,20 +10,7 @@ from gpt_agent_fsm import errors, events, signals
 from gpt_agent_fsm.engine.streams import Reading, Streams
 from gpt_agent_fsm.errors import RequestRefused, TransientError
 from gpt_agent_fsm.testing import Answer, Fail, Linger
-from tests.unit.stream_worlds import BROKEN, NEWS, SLOW, FakeStream, World, say
-
-
-@pytest.fixture
-def make_world():
-    made = []
-
-    def make(**settings):
-        made.append(World(**settings))
-        return made[-1]
-
-    yield make
-    for world in made:
-        world.runtime.close()
+from tests.unit.stream_worlds import BROKEN, NEWS, SLOW, FakeStream, say
 
 
 @pytest.fixture
