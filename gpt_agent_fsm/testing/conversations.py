@@ -20,7 +20,7 @@ from gpt_agent_fsm.backends.shared.values import text_of
 from gpt_agent_fsm.errors import RequestRefused, ThreadBusy
 from gpt_agent_fsm.ports import Message
 from gpt_agent_fsm.testing.habits import Habits
-from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
+from gpt_agent_fsm.testing.steps import LIMITED, Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
 
 __all__ = ["SimulatedConversations"]
 
@@ -322,6 +322,8 @@ class SimulatedConversations:
 
     def _cancel(self, response: Doc) -> Doc:
         cancels = "obeyed" if self.faults_off else self.habits.cancels
+        if cancels == "overtaken" and response["status"] in _ACTIVE:
+            self._fail(response, LIMITED)
         if response["status"] in _ACTIVE:
             if cancels == "endless":
                 response["status"] = "cancelling"
@@ -339,6 +341,10 @@ class SimulatedConversations:
         self._conversations[response["conversation"]].active = None
         response["status"] = status
         response["usage"] = {"input_tokens": 1, "output_tokens": 0, "total_tokens": 1}
+
+    def _fail(self, response: Doc, why: Fail) -> None:
+        self._end(response, "failed")
+        response["error"] = {"code": codes_of(why.status, why.code), "message": why.message}
 
     def _progress(self, response: Doc) -> None:
         """Make an active response take the next step of its run's plan."""
@@ -363,9 +369,8 @@ class SimulatedConversations:
                 asked = [self._call(*call) for call in calls]
                 asked += [{**self._ask(_APPROVAL), "name": name, "arguments": text} for name, text in by_server]
                 self._complete(conversation, response, asked)
-            case Fail(status=status, code=code, message=message):
-                self._end(response, "failed")
-                response["error"] = {"code": codes_of(status, code), "message": message}
+            case Fail():
+                self._fail(response, step)
             case Answer(text=text):
                 message_id = conversation.message_id or self._new_id("msg")
                 self.streamed[message_id] = response["run"], text

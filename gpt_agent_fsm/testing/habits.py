@@ -11,12 +11,13 @@ from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 
 __all__ = ["Cancels", "Habits", "Refusal"]
 
-Cancels: TypeAlias = Literal["obeyed", "refused", "ignored", "lost", "endless", "taken"]
+Cancels: TypeAlias = Literal["obeyed", "refused", "ignored", "lost", "endless", "taken", "overtaken"]
 """What a server does if a client cancels a run.
 
 `obeyed`: it ends the run. `refused`: it answers 400. `ignored`: it answers 200, but the run continues. `lost`: it never
 answers. `endless`: the run stays in the status `cancelling`. `taken`: it ends the run, and also accepts the cancel of a
-response that has already ended.
+response that has already ended. `overtaken`: a rate limit ends the run just before the cancel arrives, and the server
+answers 400.
 """
 
 

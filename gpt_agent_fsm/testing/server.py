@@ -27,7 +27,7 @@ from gpt_agent_fsm.ports import (
     Usage,
 )
 from gpt_agent_fsm.testing.habits import Habits
-from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
+from gpt_agent_fsm.testing.steps import LIMITED, Answer, Ask, Call, Fail, Linger, Planner, Step, Stuck, codes_of, echo
 
 __all__ = ["SimulatedServer"]
 
@@ -276,6 +276,8 @@ class SimulatedServer:
         """See `Backend.cancel_run`."""
         del handle, timeout
         run = self._run(thread_id, run_id)
+        if self.habits.cancels == "overtaken" and run.view.status.locks_thread and not self.faults_off:
+            _fail(run, LIMITED)
         if not run.view.status.locks_thread:
             raise RequestRefused(400, None, f"Cannot cancel run with status '{run.view.status}'.")
         if not self.faults_off:
@@ -361,10 +363,8 @@ class SimulatedServer:
                 asked += [self._new_call(*call, by_server=True) for call in by_server]
                 self._thread(thread_id).by_server.update(call.id for call in asked if call.by_server)
                 run.view = attrs.evolve(run.view, status=RunStatus.NEEDS_TOOLS, tool_calls=tuple(asked))
-            case Fail(status=status, code=code, message=message):
-                run.view = attrs.evolve(
-                    run.view, status=status, code=codes_of(status, code), message=message, usage=_COST_OF_A_FAILURE
-                )
+            case Fail():
+                _fail(run, step)
             case Answer(text=text):
                 if text:
                     self._say(
@@ -382,12 +382,16 @@ class SimulatedServer:
 
 
 def _end(run: _Run, code: str) -> None:
+    _fail(run, Fail(code=code, message=f"{code.capitalize()}."))
+
+
+def _fail(run: _Run, why: Fail) -> None:
     run.view = attrs.evolve(
         run.view,
-        status=RunStatus.FAILED,
+        status=why.status,
         tool_calls=(),
         unsupported="",
-        code=code,
-        message=f"{code.capitalize()}.",
+        code=codes_of(why.status, why.code),
+        message=why.message,
         usage=_COST_OF_A_FAILURE,
     )

@@ -44,6 +44,10 @@ class Fail:
     message: str = "Sorry"
 
 
+LIMITED = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
+"""The run fails because of a rate limit."""
+
+
 @attrs.frozen
 class Linger:
     """The run stays in progress for this many more polls."""

@@ -201,6 +201,11 @@ PLANTED = [
         "run run_1 was announced as failed (not_found), but has not failed",
     ),
     ("dropped_is_not_started", {"started_when_dropped": 2}, "posted or created 2 although everything was dropped"),
+    (
+        "cancelled_runs_are_not_repeated",
+        {"cancelled": frozenset({"run_2"}), **living(rate_limited("run_2"), *HAPPENED)},
+        "run run_2 was repeated although the user had cancelled it",
+    ),
     ("runs_created_once", {"run_keys": ("k.1", "k.2", "k.1")}, "run k.1 was created 2 times"),
     (
         "functions_start_in_the_history",
@@ -326,6 +331,8 @@ ALLOWED = [
     # The library and its user may end a run that has not failed, and a run may really fail.
     living(run_failed("run_2", "timeout"), run_failed(None, "cancelled"), *HAPPENED),
     {"failed_runs": frozenset({"run_2"}), **living(run_failed("run_2", "server_error"), *HAPPENED)},
+    # A run that the user has cancelled may end by the cancel, and another run may be rate limited.
+    {"cancelled": frozenset({"run_1", "run_3"}), **living(rate_limited("run_2"), *HAPPENED)},
     # A server that lists no runs may hide one that was created.
     {"run_keys": ("k.1", "k.1"), "lists_runs": False},
     {"run_keys": ("k.1", "k.1"), "strict": False},

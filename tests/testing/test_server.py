@@ -137,6 +137,14 @@ def test_a_round_is_shown_again_after_its_outputs_until_the_faults_end():
     assert server.get_run(thread_id, run.id, timeout=1).status is RunStatus.COMPLETED
 
 
+def test_a_rate_limit_may_end_a_run_just_before_its_cancel():
+    server = SimulatedServer(lambda text: [Call((("f", "{}"),))], habits=Habits(cancels="overtaken"))
+    thread_id, run = waiting_run(server)
+    with pytest.raises(RequestRefused, match="Cannot cancel"):
+        server.cancel_run(thread_id, run.id, timeout=1)
+    assert server.get_run(thread_id, run.id, timeout=1).status is RunStatus.RATE_LIMITED
+
+
 def test_a_run_whose_cancel_never_ends_counts_as_stuck():
     server = SimulatedServer(lambda text: [Call((("f", "{}"),))], habits=Habits(cancels="endless"))
     thread_id, run = waiting_run(server)

@@ -112,7 +112,7 @@ class ResponseEvents:
         If the server then sends the same gap again, no events are missing: the server only skips numbers. From then on,
         gaps are ignored.
         """
-        if self._may_have_gaps or self.position is None or number == self.position + 1:
+        if self._may_have_gaps or self.position is None or number <= self.position + 1:
             return
         self._may_have_gaps = self.position == self._gap_after
         self._gap_after = self.position

@@ -36,6 +36,7 @@ class Facts:
         excused: accepted messages that need not be on the server: they were discarded, or their text is refused.
         lists_runs: True if the API can list the runs of a thread.
         run_keys: the key of each run that the library created.
+        cancelled: the ids of the runs that the user cancelled while they were in progress.
         failed_runs: the ids of the runs that did not end well on the server.
         started_when_dropped: the number of messages posted and runs created after the user had dropped everything.
         sent_without_right: the requests that were sent after their deadline, or by a process that had lost the store.
@@ -67,6 +68,7 @@ class Facts:
     excused: frozenset[str] = frozenset()
     lists_runs: bool = True
     run_keys: tuple[str, ...] = ()
+    cancelled: frozenset[str] = frozenset()
     failed_runs: frozenset[str] = frozenset()
     started_when_dropped: int = 0
     sent_without_right: tuple[str, ...] = ()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from gpt_agent_fsm.ports import RunStatus
 from gpt_agent_fsm.testing.simulation import functions
 from gpt_agent_fsm.testing.simulation.equipment import Equipment
 from gpt_agent_fsm.testing.simulation.troubles import Wire
-from gpt_agent_fsm.testing.steps import Answer, Ask, Call, Fail, Linger, Step, Stuck
+from gpt_agent_fsm.testing.steps import LIMITED, Answer, Ask, Call, Fail, Linger, Step, Stuck
 
 __all__ = ["random_plan", "random_round", "with_trouble"]
 
@@ -37,8 +36,7 @@ def random_plan(rng: random.Random, make_round: Callable[[random.Random], Call] 
         asked = make_round(rng)
         choice: list[Step] = [Linger(rng.randint(1, 3)), asked]
         steps.append(rng.choice(choice))
-    limit = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
-    ends: list[Step] = [Answer(f"answer {rng.random()}"), Answer(""), Fail(), limit]
+    ends: list[Step] = [Answer(f"answer {rng.random()}"), Answer(""), Fail(), LIMITED]
     return [*steps, rng.choices(ends, [8, 1, 1, 1])[0]]
 
 

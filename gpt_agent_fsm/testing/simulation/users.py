@@ -11,6 +11,7 @@ from typing import Any
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import AgentNotAlive, ApiError, WaitTimeout
+from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.testing.simulation import functions
 from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment
 from gpt_agent_fsm.testing.simulation.pictures import Pictures
@@ -31,6 +32,7 @@ class User:
         accepted: the messages for which `add_user_message` has returned, in order.
         doubtful: the messages that were being added when the process crashed. It is unknown whether they were accepted.
         interrupting: the messages that were added with `when="instead"`, to interrupt the run in progress.
+        cancelled: the ids of the runs that the user cancelled while they were in progress.
         keys: the word of each accepted message, by the message's key.
         heard: the events that the user received, in order, from all processes, without the pieces of messages.
         agents: the number of agents that the user subscribed to: one, and one more after each shutdown or crash.
@@ -51,6 +53,7 @@ class User:
         self.words = words
         self.accepted: list[str] = []
         self.doubtful: list[str] = []
+        self.cancelled: set[str] = set()
         self.keys: dict[str, str] = {}
         self.heard: list[events.Event] = []
         self.pieces: list[tuple[int, events.Event]] = []
@@ -174,7 +177,14 @@ class User:
 
     def cancel_run(self) -> None:
         """Cancel the run, if there is one."""
-        self._command(Agent.cancel_run)
+
+        def cancel(agent: Agent) -> None:
+            run_id = agent.run_id if agent.state is not State.RATE_LIMITED else None  # else it has already ended
+            agent.cancel_run()
+            if run_id is not None:
+                self.cancelled.add(run_id)
+
+        self._command(cancel)
 
     def discard_queue(self) -> None:
         """Discard the messages that were not sent yet."""

@@ -326,6 +326,7 @@ class World:
             heard=tuple(user.heard),
             agents=user.agents,
             rested=user.thread_id in self._rested or self._troubles == NONE or self._troubles.hasty,
+            cancelled=frozenset(user.cancelled),
             failed_runs=self._server.failed_runs(user.thread_id),
             started_when_dropped=0 if self._dropped_at is None else self._count_starts(user, self._dropped_at),
             lists_runs=self._lists_runs,
