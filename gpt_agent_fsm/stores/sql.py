@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -18,13 +17,14 @@ from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine.inputs import Command
-from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE, Doubt, Queue, QueueChange, QueuedMessage
+from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage, oldest_kept
 from gpt_agent_fsm.stores import codec, migrations, schema
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
 from gpt_agent_fsm.stores.holder import Holder
+from gpt_agent_fsm.stores.rows import by_thread, outline_of, record_of, saved_of
 from gpt_agent_fsm.stores.store_errors import as_store_error
 from gpt_agent_fsm.stores.write_batch import Accept, Announce, ClaimKey, Commit, Flush, Forget, Operation
 from gpt_agent_fsm.stores.writer import Writer
@@ -213,7 +213,7 @@ class SQLStore:
             records: Sequence[sa.RowMapping] = ()
             if announced < row["last_seq"]:
                 records = connection.execute(schema.HISTORY, {**of_thread, "after": announced}).mappings().all()
-        return _saved(row, queue, commands, records)
+        return saved_of(row, queue, commands, records)
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""
@@ -231,7 +231,7 @@ class SQLStore:
             rows = connection.execute(statement, query).mappings().all()
         # The rows are decoded only now. If a damaged row raised an error earlier, a statement would stay open, and the
         # file could not be closed properly.
-        return [_record(row) for row in rows]
+        return [record_of(row) for row in rows]
 
     def find(self, key: str) -> str | None:
         """See `KeyedStore.find`."""
@@ -256,7 +256,7 @@ class SQLStore:
         found = []
         for thread_id, snapshot, kind, at in rows:
             messages = queues.get(thread_id)
-            queue = EMPTY if messages is None else _outline(messages.messages, in_doubt=bool(messages.in_doubt))
+            queue = EMPTY if messages is None else outline_of(messages.messages, in_doubt=bool(messages.in_doubt))
             try:
                 decoded = codec.decode_snapshot(snapshot, queue)
             except StoreError as error:
@@ -273,14 +273,16 @@ class SQLStore:
         """
         with self._reading() as (connection, marks):
             threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
-            queues = _by_thread(connection, schema.UNFINISHED_QUEUES)
-            commands = _by_thread(connection, schema.UNFINISHED_INBOX)
-            records = _by_thread(connection, schema.UNFINISHED_RECORDS)
+            queues = by_thread(connection, schema.UNFINISHED_QUEUES)
+            commands = by_thread(connection, schema.UNFINISHED_INBOX)
+            records = by_thread(connection, schema.UNFINISHED_RECORDS)
         found = {}
         for row in threads:
             thread_id = row["thread_id"]
             try:
-                saved = _saved(row, queues[thread_id], commands[thread_id], records[thread_id], marks.get(thread_id, 0))
+                saved = saved_of(
+                    row, queues[thread_id], commands[thread_id], records[thread_id], marks.get(thread_id, 0)
+                )
             except StoreError as error:
                 # One damaged thread must not prevent the other threads from continuing.
                 log.error("%s is not resumed: %s", thread_id, error)  # noqa: TRY400 - the sentence says it all
@@ -353,46 +355,3 @@ def _seconds(name: str, value: object) -> float:
     if not good:
         raise ValueError(f"SQLStore: {name} must be a positive number of seconds, not {value!r}")
     return float(value)  # type: ignore[arg-type]
-
-
-def _saved(
-    row: sa.RowMapping,
-    queue: Sequence[sa.RowMapping],
-    commands: Sequence[sa.RowMapping],
-    records: Sequence[sa.RowMapping],
-    announced: int = 0,
-) -> Saved:
-    """Return the data of a thread from its rows in the database. Raises `StoreError` for invalid rows.
-
-    The record with the number `announced`, and all records before it, are left out.
-    """
-    thread_id = row["thread_id"]
-    try:
-        messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)
-        return Saved(
-            snapshot=codec.decode_snapshot(row["snapshot"], messages),
-            due=None if row["due"] is None else float(row["due"]),
-            inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
-            unannounced=tuple(_record(record) for record in records if record["seq"] > announced),
-            last_seq=row["last_seq"],
-        )
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.") from error
-
-
-def _outline(count: int, *, in_doubt: bool) -> Queue:
-    """Return a queue of this many messages without contents. Equal messages are one object."""
-    message = QueuedMessage(key="", content="")
-    head = QueuedMessage(key="", content="", doubt=Doubt(searches_left=0)) if in_doubt else message
-    return Queue((head, *(message for _ in range(count - 1))))
-
-
-def _record(row: sa.RowMapping) -> Record:
-    return Record(seq=row["seq"], at=row["at"], event=codec.decode_event(row["kind"], row["body"]))
-
-
-def _by_thread(connection: sa.Connection, statement: sa.Executable) -> defaultdict[str, list[sa.RowMapping]]:
-    rows: defaultdict[str, list[sa.RowMapping]] = defaultdict(list)
-    for row in connection.execute(statement).mappings():
-        rows[row["thread_id"]].append(row)
-    return rows

@@ -1,0 +1,60 @@
+"""Builds queues, records and the data of threads from the rows of the database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
+from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.stores import codec
+
+__all__ = ["by_thread", "outline_of", "record_of", "saved_of"]
+
+
+def saved_of(
+    row: sa.RowMapping,
+    queue: Sequence[sa.RowMapping],
+    commands: Sequence[sa.RowMapping],
+    records: Sequence[sa.RowMapping],
+    announced: int = 0,
+) -> Saved:
+    """Return the data of a thread from its rows in the database. Raises `StoreError` for invalid rows.
+
+    The record with the number `announced`, and all records before it, are left out.
+    """
+    thread_id = row["thread_id"]
+    try:
+        messages = Queue.of((entry["number"], codec.decode_message(entry["message"])) for entry in queue)
+        return Saved(
+            snapshot=codec.decode_snapshot(row["snapshot"], messages),
+            due=None if row["due"] is None else float(row["due"]),
+            inbox=tuple((command["number"], codec.decode_command(command["command"])) for command in commands),
+            unannounced=tuple(record_of(record) for record in records if record["seq"] > announced),
+            last_seq=row["last_seq"],
+        )
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.") from error
+
+
+def outline_of(count: int, *, in_doubt: bool) -> Queue:
+    """Return a queue of this many messages without contents. Equal messages are one object."""
+    message = QueuedMessage(key="", content="")
+    head = QueuedMessage(key="", content="", doubt=Doubt(searches_left=0)) if in_doubt else message
+    return Queue((head, *(message for _ in range(count - 1))))
+
+
+def record_of(row: sa.RowMapping) -> Record:
+    """Return a record from its row. Raises `StoreError` for an event that cannot be read."""
+    return Record(seq=row["seq"], at=row["at"], event=codec.decode_event(row["kind"], row["body"]))
+
+
+def by_thread(connection: sa.Connection, statement: sa.Executable) -> defaultdict[str, list[sa.RowMapping]]:
+    """Run a statement, and return the rows of each thread."""
+    rows: defaultdict[str, list[sa.RowMapping]] = defaultdict(list)
+    for row in connection.execute(statement).mappings():
+        rows[row["thread_id"]].append(row)
+    return rows
