@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import requests
@@ -27,7 +27,7 @@ import gpt_agent_fsm
 from benchmarks.clients import ASSISTANT, assistants_backend, check, responses_backend
 from benchmarks.serving import server
 from benchmarks.turn_server import TEXT
-from gpt_agent_fsm import Agent, Runtime, Settings, events
+from gpt_agent_fsm import Agent, Runtime, Settings, events, tool
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
 from gpt_agent_fsm.testing import VirtualScheduler
@@ -41,6 +41,7 @@ _NOT_COUNTED = _OWN / "testing"
 _FEW, _MANY = 2, 12
 """How many polls each of the two stops of a run takes."""
 _PACKAGES = ("requests", "urllib3", "attrs", "cattrs", "msgspec", "SQLAlchemy")
+_Begin: TypeAlias = Callable[[str, str, Store], contextlib.AbstractContextManager["Conversation"]]
 _WIRES: dict[str, Callable[[str], Backend]] = {"assistants": assistants_backend, "responses": responses_backend}
 
 
@@ -95,6 +96,31 @@ class Conversation:
         return int(requests.get(f"{self.base_url}/requests", timeout=60).json())
 
 
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@attrs.frozen
+class Question(Conversation):
+    """A conversation without handlers: a function answers the tool call, and `ask` returns the answer."""
+
+    def turn(self, polls: int) -> None:
+        """Take one turn."""
+        check(self.agent.ask(TEXT.format(polls)).text)
+
+
+@contextlib.contextmanager
+def question(base_url: str, wire: str, store: Store) -> Iterator[Conversation]:
+    """Yield a conversation without handlers that has had two turns."""
+    with Runtime(_WIRES[wire](base_url), Settings(), store, scheduler=VirtualScheduler(), tools=[add]) as runtime:
+        held = Question(runtime.start(ASSISTANT), base_url, [])
+        held.turn(_FEW)
+        held.turn(_FEW)
+        yield held
+
+
 @contextlib.contextmanager
 def conversation(base_url: str, wire: str, store: Store) -> Iterator[Conversation]:
     """Yield a conversation that has had two turns, so that everything that is loaded late is loaded."""
@@ -124,14 +150,16 @@ def counted() -> dict[str, int]:
                 found[f"requests of a turn, {wire}, memory"] = held.requests() - before
                 found |= {f"{what}, {wire}": count for what, count in _calls(held).items()}
             found |= {f"{what}, {wire}, SQLite": count for what, count in _writes(base_url, wire).items()}
+            writes = _writes(base_url, wire, question)
+            found[f"commits of a turn, {wire}, SQLite, no handlers"] = writes["commits of a turn"]
     return found
 
 
-def _writes(base_url: str, wire: str) -> dict[str, int]:
+def _writes(base_url: str, wire: str, begin: _Begin = conversation) -> dict[str, int]:
     """Return how many requests and transactions a turn makes with a SQLite file, and how many bytes it writes."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         file = Path(folder).resolve() / "counts.db"
-        with conversation(base_url, wire, SQLStore(f"sqlite:///{file}")) as held:
+        with begin(base_url, wire, SQLStore(f"sqlite:///{file}")) as held:
             commits: list[object] = []
             note = commits.append
             sa.event.listen(sa.Engine, "commit", note)

@@ -65,6 +65,7 @@ class Announcer:
         "_store",
         "_subscribers",
         "_thread_id",
+        "_unheard_seq",
         "handler",
         "inquiries",
         "sender",
@@ -82,7 +83,9 @@ class Announcer:
         """None while nothing waits, because most threads are idle, and an empty deque takes 760 bytes."""
         self._subscribers: tuple[_Subscriber, ...] = ()
         self._newcomers: tuple[_Subscriber, ...] = ()
-        self._seen_seq = self._noted_seq = 0
+        self._seen_seq = self._noted_seq = self._unheard_seq = 0
+        """The numbers of three records: the last that was announced, the last that is saved as announced, and the last
+        that nobody followed when it was saved."""
         self._again: Mapping[str, events.ToolCallRequested] = _NO_CALLS
         """For each id, an open call that another runtime announced. Handlers of this runtime have not heard it."""
         self._signals_heard = False
@@ -123,11 +126,12 @@ class Announcer:
         again = {call.id: attrs.evolve(call, again=True) for call in open_calls if call.id not in to_come}
         self._again = again or _NO_CALLS
 
-    def add(self, records: Sequence[Record]) -> None:
-        """Add records that must be announced."""
+    def add(self, records: Sequence[Record], *, unheard: bool = False) -> None:
+        """Add records that must be announced. `unheard`: the result of `is_unheard` before the records were saved."""
         if records:
             self._outbox = self._outbox or deque()
             self._outbox.extend(records)
+            self._unheard_seq = records[-1].seq if unheard else 0
 
     def is_heard(self, call_id: str) -> bool:
         """Return whether a handler can answer this tool call.
@@ -135,9 +139,21 @@ class Announcer:
         This is true if any handler is connected. It is also true while the call must be announced again and user code
         has not connected yet.
         """
-        if (call_id in self._again and not self._joined) or self._subscribers or self._newcomers:
+        return (call_id in self._again and not self._joined) or self.is_followed(events.ToolCallRequested)
+
+    def is_followed(self, event_class: type[events.Event]) -> bool:
+        """Return whether an event of this class would be announced to a handler."""
+        if self._subscribers or self._newcomers:
             return True
-        return next(signals.receivers(self.sender, events.ToolCallRequested), None) is not None
+        return next(signals.receivers(self.sender, event_class), None) is not None
+
+    def is_unheard(self, happened: Iterable[events.Event]) -> bool:
+        """Return whether no handler must be called for these events, and for the records that wait."""
+        if self._newcomers or (self._first is not None and self._again):
+            return False
+        if self._outbox and (self._subscribers or self._outbox[-1].seq != self._unheard_seq):
+            return False
+        return not any(self.is_followed(type(event)) for event in happened)
 
     @property
     def is_done(self) -> bool:

@@ -10,12 +10,12 @@ from gpt_agent_fsm.engine.agenda import Agenda, longest_pause
 from gpt_agent_fsm.engine.alarms import Alarms
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.context import DriverContext, Outcome, driven_elsewhere, not_alive
-from gpt_agent_fsm.engine.decision import Decision, decide
+from gpt_agent_fsm.engine.deciding import Decider, Permit
 from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.listener import Listener
-from gpt_agent_fsm.engine.protocols import Lease, Saved
+from gpt_agent_fsm.engine.protocols import CallLimits, Lease, Saved
 from gpt_agent_fsm.engine.sending import Sender
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.engine.waiters import Waiters
@@ -39,10 +39,8 @@ class Driver:
         "_agenda",
         "_alarms",
         "_context",
-        "_decision",
+        "_decider",
         "_desk",
-        "_facts",
-        "_idle",
         "_inbox",
         "_ledger",
         "_left",
@@ -88,16 +86,13 @@ class Driver:
         """Held while the driver begins, and while it is removed."""
         self._inbox = Inbox(self.thread_id, context.store)
         self.door: threading.RLock = self._inbox.door
-        self._facts: tuple[inputs.Input, ...] = ()
-        self._decision: tuple[Decision, effects.Request | None, float | None] | None = None
-        """The decision that is not saved yet, with the next request and due time."""
         self._agenda = Agenda(context.clock, context.random)
         self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)
         self._alarms = Alarms(self._agenda, self._ledger, context.webhooks, self._listener, self._lock)
         self._desk = ToolDesk(context.tooling, self.thread_id)
         self.last_command: int = 0
         self._ticking = self._left = False
-        self._idle: str | None = None
+        self._decider = Decider(self._inbox, self._ledger, self._agenda, self._alarms, self._listener, self.announcer)
         self.waiters: Waiters = Waiters(self._lock)
         """Notified after each tick, and when the driver stops."""
 
@@ -163,7 +158,7 @@ class Driver:
     def is_settled(self) -> bool:
         """Return whether no run is active, and nothing is queued, in flight, unread or unannounced."""
         with self._lock:
-            busy = self._facts or self._ticking or not self.begun or not self.announcer.is_done
+            busy = self._decider.facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
 
     @property
@@ -222,7 +217,7 @@ class Driver:
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
-                self._facts += (inputs.Resume(),)
+                self._decider.facts += (inputs.Resume(),)
         # Everything above is done only once. If the commit in `_advance` fails, the next tick repeats only the commit.
         self.begun = True
         self._advance()
@@ -242,13 +237,13 @@ class Driver:
         Call this method only between `begin` and the first tick.
         """
         self._agenda.request = None
-        self._facts += (fact,)
+        self._decider.facts += (fact,)
         self._advance()
 
     # --- the tick ----------------------------------------------------------------------------------------
 
     def tick(self) -> Outcome:
-        """Announce events, handle inputs, and make at most one request.
+        """Announce events, handle inputs, and make a request, or two if no handler must be called in between.
 
         Raises only errors for which `must_propagate` is true.
         """
@@ -261,19 +256,20 @@ class Driver:
                 with self.lock, self.door:
                     self.begin()
             self._announce()
-            return Outcome(due=self._step(), idle=self._idle, left=self._left)
+            return Outcome(due=self._step(), idle=self._decider.idle, left=self._left)
         except StoreTaken as error:
             log.error("%s: %s", self.thread_id, error)  # noqa: TRY400 - the sentence says it all
-            self._agenda.request = self._decision = None
+            self._agenda.request = None
+            self._decider.forget()
             if self.stop_reason is not None:
                 self._finish()
             return Outcome(lost=error, left=self._left)
         except BaseException as error:
             # The store has failed, or there is a defect: tick again later. Other threads continue.
-            nothing_left = self._agenda.is_empty and not self._facts and self._decision is None
+            nothing_left = self._agenda.is_empty and self._decider.is_done
             if self.begun and self.snapshot.pending is not None and nothing_left:
                 # The outcome of a request was lost, so the thread continues as after a crash.
-                self._facts = (inputs.Resume(),)
+                self._decider.facts = (inputs.Resume(),)
             if must_propagate(error):
                 raise
             log.exception("%s: the tick failed; trying again", self.thread_id)
@@ -297,10 +293,11 @@ class Driver:
             self._finish()
             return None
         # Commands come before deadlines: a decision that was accepted in time is valid, even after its deadline.
-        self._advance()
-        self._collect_due()
-        self._advance()
-        self._make_request()
+        permitted = self._advance(self._permit)
+        if permitted is None:
+            self._collect_due()
+            permitted = self._advance(self._permit)
+        self._make_request(permitted)
         if self._alarms.take_hint():
             self._agenda.come_back_now()
         self._listener.follow(self.snapshot)
@@ -319,66 +316,56 @@ class Driver:
         if self.stop_reason is not None or not self.is_quiet():
             # A waiting command may contain the output of a call, and only the first output of a call is used.
             return
-        self._facts = (*self._facts, *self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
-        if not self._facts and not self._desk.has_decided_a_start:
+        self._decider.facts += tuple(self._desk.next_inputs(self.snapshot, self.announcer.is_heard))
+        if not self._decider.facts and not self._desk.has_decided_a_start:
             return
-        self._advance()
+        permitted = self._advance(None if self._desk.has_decided_a_start else self._permit)
         if self._desk.has_decided_a_start:
             if self.lease is None or not self.lease.holds():
                 raise driven_elsewhere(self.thread_id)
             self._desk.start(self.snapshot, self.announcer.sender)
+        if permitted is not None:
+            self._make_request(permitted)
+            self._listener.follow(self.snapshot)
         self._announce()
 
-    def _make_request(self) -> None:
-        """Make the next request and handle its answer, unless the request is held back."""
-        if self._agenda.request is None:
-            return
-        # Call handlers before the request: they may stop the agent, and their time must not shorten the request's time.
-        self._announce()
-        if self.stop_reason is not None:
-            return
-        # A command may have changed the request since the agenda got it.
-        request = self.snapshot.request or self._agenda.request
-        fact = self._sender.send(request, self, self.lease, self.settings)
-        if fact is not None:
+    def _permit(self, request: effects.Request) -> CallLimits | None:
+        """See `Permit`."""
+        return None if self.stop_reason is not None else self._sender.permit(request, self, self.lease, self.settings)
+
+    def _make_request(self, permitted: CallLimits | None) -> None:
+        """Make the next request and handle its answer, unless the request is held back.
+
+        `permitted`: the limits of the request, if it already counts as sent. If the decision about the answer permits
+        another request, make this one, too.
+        """
+        while (request := self._decider.next_request) is not None:
+            if permitted is None:
+                # Call handlers before the request: they may stop the agent, and their time must not shorten the
+                # request's time.
+                self._announce()
+                if self.stop_reason is not None:
+                    return
+            fact = self._sender.send(request, self, self.lease, self.settings, permitted)
+            if fact is None:
+                return
             self._agenda.request = None
-            self._facts += (fact,)
-            self._advance()
+            self._decider.facts += (fact,)
+            permitted = self._advance(self._permit)
+            if permitted is None:
+                return
 
     def _collect_due(self) -> None:
         """Add each due input to the facts; add the agenda's timer only if no other input must come first."""
         for fact in self._alarms.collect(self.settings):
             # Each input is yielded only once, so it is kept even if the next one fails.
-            self._facts += (fact,)
-        if self._agenda.is_due and not self._facts and self.is_quiet():
-            self._facts = (self._agenda.take_due(),)
+            self._decider.facts += (fact,)
+        if self._agenda.is_due and not self._decider.facts and self.is_quiet():
+            self._decider.facts = (self._agenda.take_due(),)
 
-    # --- handling inputs ---------------------------------------------------------------------------------------
-
-    def _advance(self) -> None:
-        """Advance the snapshot by the waiting facts and commands, and save the result in one commit."""
-        if self._decision is not None:
-            # A failed commit may have taken effect. The store recognises a repeated commit only if it has not changed.
-            self._save(*self._decision)
-        if not self._facts and self._inbox.is_empty:
-            return
-        commands = self._inbox.waiting()
-        snapshot = self._listener.noted(self.snapshot)
-        decision = decide(snapshot, self._facts, commands, self.settings, self._context.clock.time())
-        if decision.dropped:
-            self._agenda.recover()
-        pause = self._alarms.min_pause(self.settings) if decision.snapshot.polls else 0.0
-        self._decision = (decision, *self._agenda.after(decision.wanted, pause))
-        self._save(*self._decision)
-
-    def _save(self, decision: Decision, request: effects.Request | None, due: float | None) -> None:
-        news = (decision.snapshot, decision.consumed, decision.happened, due, self.settings)
-        self.announcer.add(self._ledger.commit(*news))
-        self._inbox.drop(decision.consumed)
-        self._facts = self._facts[decision.facts :]
-        self._agenda.follow(request, due)
-        self._idle = next((effect.reason for effect in decision.wanted if isinstance(effect, effects.Stop)), None)
-        self._decision = None
+    def _advance(self, permit: Permit | None = None) -> CallLimits | None:
+        """See `Decider.advance`."""
+        return self._decider.advance(self._context.clock, self.settings, permit)
 
     # --- announcing, and the end ----------------------------------------------------------------------------
 
@@ -399,8 +386,8 @@ class Driver:
         self._listener.close()
         if self.lease is not None and self.lease.holds():
             with contextlib.suppress(StoreError):
-                if self._decision is not None and not self._desk.has_decided_a_start:
-                    self._save(*self._decision)
+                if not self._desk.has_decided_a_start:
+                    self._decider.save(self.settings)
                 self._sender.save_progress(self.settings)
         # The next driver must find a command that is being accepted now, so wait for the door. After `close`
         # there is no next driver, so do not wait: the handler of an operating system signal may have called `close`

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.deadlines import Deadlines
@@ -48,11 +49,14 @@ class Ledger:
         happened: Sequence[events.Event],
         due: float | None,
         settings: Settings,
+        *,
+        unheard: bool = False,
     ) -> Sequence[Record]:
         """Make `snapshot` the current snapshot, and save it if a restart needs it. Return the records of the events.
 
         `consumed` is the number of the last command in the snapshot, and `happened` are the events; see `Store.commit`.
-        `due` is the time at which the timer ends, in monotonic seconds.
+        `due` is the time at which the timer ends, in monotonic seconds. `unheard` is True if no handler follows the
+        events.
         """
         # The clock is read before anything is saved. If it raised an error afterwards, the same changes would be saved
         # again.
@@ -61,7 +65,10 @@ class Ledger:
         request = snapshot.request
         postponed = request is not None and request.changes_server and due != self._due
         if consumed or happened or postponed or not snapshot.differs_only_by_a_poll(self.snapshot):
-            records = self._store.commit(
+            commit: Callable[..., Sequence[Record]] = self._store.commit
+            if unheard and happened and getattr(self._store, "commits_announced", False):
+                commit = functools.partial(commit, announced=True)
+            records = commit(
                 snapshot,
                 consumed=consumed,
                 events=happened,

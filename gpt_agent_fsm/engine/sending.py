@@ -7,7 +7,7 @@ from gpt_agent_fsm.engine.context import DriverContext, driven_elsewhere
 from gpt_agent_fsm.engine.gate import Waiting
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.listener import Listener
-from gpt_agent_fsm.engine.protocols import Lease
+from gpt_agent_fsm.engine.protocols import CallLimits, Lease
 from gpt_agent_fsm.engine.runner import call_limits, perform
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.settings import Settings
@@ -29,27 +29,46 @@ class Sender:
         self._agenda = agenda
         self._listener = listener
 
-    def send(
+    def permit(
         self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings
+    ) -> CallLimits | None:
+        """Return the limits of a request that begins now. Return None if the request must wait for the gate."""
+        if lease is None or self._context.gate.admit(who, request) is not None:
+            return None
+        return call_limits(self._context.clock, settings, lease)
+
+    def send(
+        self,
+        request: effects.Request,
+        who: Waiting,
+        lease: Lease | None,
+        settings: Settings,
+        permitted: CallLimits | None = None,
     ) -> inputs.Input | None:
         """Make the request and return its answer. Return None if the gate holds the request back.
 
+        If the request changes the server, it is first saved as sent, unless it was `permitted` and is already saved so.
         Raises `StoreTaken` if the lease does not hold. In this case, the request took no effect.
         """
+        if lease is None:
+            raise driven_elsewhere(self._thread_id)
+        if permitted is not None:
+            return self._perform(request, who, lease, permitted)
         verdict = self._context.gate.admit(who, request)
         if isinstance(verdict, float):
             self.put_back(verdict, settings)
             return None
-        return verdict or self._perform(request, who, lease, settings)
-
-    def _perform(self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings) -> inputs.Input:
-        """Make the request and return its answer. If the request changes the server, first save it as sent."""
-        context = self._context
-        if lease is None:
-            raise driven_elsewhere(self._thread_id)
-        limits = call_limits(context.clock, settings, lease)
+        if verdict is not None:
+            return verdict
+        limits = call_limits(self._context.clock, settings, lease)
         if request.changes_server:
             self._save_request(sent=True, due=limits.deadline, settings=settings)
+        return self._perform(request, who, lease, limits)
+
+    def _perform(self, request: effects.Request, who: Waiting, lease: Lease, limits: CallLimits) -> inputs.Input:
+        """Make the request and return its answer."""
+        context = self._context
+        if request.changes_server:
             self._agenda.request = None
             if not lease.holds():
                 raise driven_elsewhere(self._thread_id)

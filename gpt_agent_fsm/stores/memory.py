@@ -85,6 +85,7 @@ class MemoryStore:
     """
 
     ends_with_process = True
+    commits_announced = True
     """True if the data is lost when the process ends. If an agent stops with unfinished work, the log warns about
     this."""
 
@@ -131,6 +132,7 @@ class MemoryStore:
         at: float,
         due: float | None,
         queue: QueueChange = NO_CHANGE,
+        announced: bool = False,
     ) -> Sequence[Record]:
         """See `Store.commit`. The queue is kept with the rest of the snapshot."""
         del queue
@@ -142,16 +144,20 @@ class MemoryStore:
             first = thread.last_seq + 1
             records = [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
             thread.records.extend(records)
+            if announced:
+                self._note_announced(thread, thread.last_seq)
             return records
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`. Does nothing for an unknown thread."""
         with self._lock:
             if thread_id in self._threads:
-                thread = self._threads[thread_id]
-                thread.announced = max(thread.announced, min(seq, thread.last_seq))
-                if self._keep_history is not None:
-                    thread.forget(min(len(thread.records) - self._keep_history, thread.announced - thread.forgotten))
+                self._note_announced(self._threads[thread_id], seq)
+
+    def _note_announced(self, thread: _Thread, seq: int) -> None:
+        thread.announced = max(thread.announced, min(seq, thread.last_seq))
+        if self._keep_history is not None:
+            thread.forget(min(len(thread.records) - self._keep_history, thread.announced - thread.forgotten))
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
         """See `Store.history`."""

@@ -76,6 +76,9 @@ class SQLStore:
         read_only: True to read while another process owns the database.
     """
 
+    commits_announced: bool = True
+    """See `Store`."""
+
     def __init__(self, url: str, *, timeout: float = 20.0, lock_timeout: float = 5.0, read_only: bool = False) -> None:
         self._origin = Origin("SQLStore")
         self._database = open_database(url, _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout))
@@ -143,6 +146,7 @@ class SQLStore:
         at: float,
         due: float | None,
         queue: QueueChange = NO_CHANGE,
+        announced: bool = False,
     ) -> Sequence[Record]:
         """See `Store.commit`."""
         operation = Commit(
@@ -155,6 +159,7 @@ class SQLStore:
             due=due,
             removed=queue.removed,
             written=[(number, codec.encode_message(message)) for number, message in queue.written],
+            announced=announced,
         )
         self._do(operation)
         first = operation.last_seq - len(events) + 1

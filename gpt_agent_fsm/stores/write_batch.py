@@ -45,6 +45,7 @@ class Commit:
     Attributes:
         removed: the numbers of the messages that left the queue.
         written: the new and changed messages of the queue, with their numbers.
+        announced: True if the events count as announced, like all events before them.
     """
 
     thread_id: str
@@ -56,6 +57,7 @@ class Commit:
     due: float | None = attrs.field(eq=False)
     removed: Sequence[int] = ()
     written: Sequence[tuple[int, str]] = ()
+    announced: bool = False
     last_seq: int = attrs.field(default=0, eq=False)
 
 
@@ -191,6 +193,8 @@ class WriteBatch:
             self._queue[thread_id, number] = None
         for number, message in operation.written:
             self._queue[thread_id, number] = message
+        if operation.announced:
+            counters.announced = counters.last_seq
         counters.settled = operation.settled
         operation.last_seq = counters.last_seq
         self._saved[thread_id] = operation

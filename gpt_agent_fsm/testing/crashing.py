@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gpt_agent_fsm.errors import StoreTaken
-from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.inputs import Command
-from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store
 
@@ -58,20 +56,14 @@ class CrashingStore:
         """See `Store.accept`."""
         return self._change(lambda: self._store.accept(thread_id, command))
 
-    def commit(
-        self,
-        snapshot: Snapshot,
-        *,
-        consumed: int,
-        events: Sequence[Event],
-        at: float,
-        due: float | None,
-        queue: QueueChange = NO_CHANGE,
-    ) -> Sequence[Record]:
+    @property
+    def commits_announced(self) -> bool:
+        """See `Store`."""
+        return getattr(self._store, "commits_announced", False)
+
+    def commit(self, snapshot: Snapshot, **fields: Any) -> Sequence[Record]:  # noqa: ANN401 - as the protocol has them
         """See `Store.commit`."""
-        return self._change(
-            lambda: self._store.commit(snapshot, consumed=consumed, events=events, at=at, due=due, queue=queue)
-        )
+        return self._change(lambda: self._store.commit(snapshot, **fields))
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`."""

@@ -129,8 +129,8 @@ MUTANTS = {
     # Functions and approvals.
     "the start of a function is not saved": _Mutant(
         Ledger.commit,
-        "self._store.commit(",
-        "(lambda *_, **__: () if events.ToolStarted in map(type, happened) else self._store.commit(*_, **__))(",
+        "= self._store.commit\n",
+        "= lambda *_, **__: () if events.ToolStarted in map(type, happened) else self._store.commit(*_, **__)\n",
     ),
     "every function is believed to be safe": _Mutant(calls.start, "is_safe=fact.is_safe", "is_safe=True"),
     "a lost function is not noticed": _Mutant(

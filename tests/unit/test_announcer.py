@@ -261,3 +261,31 @@ def test_some_pieces_are_announced_at_once_and_the_others_stay(journal):
     assert (len(heard), len(waiting)) == (8, 12)
     announcer.announce(always, lambda: len(heard) < 10)
     assert (len(heard), len(waiting)) == (10, 10)
+
+
+# --- whether anybody listens ----------------------------------------------------------------------------------
+
+
+def test_records_that_wait_are_unheard_only_if_nobody_followed_them_and_nobody_has_subscribed_since(journal):
+    announcer = Announcer(THREAD, journal, no_stream(), threading.RLock())
+    assert announcer.is_unheard([])
+    announcer.add(journal.records[:1], unheard=True)
+    assert announcer.is_unheard([journal.records[1].event])
+    announcer.add(journal.records[1:2])
+    assert not announcer.is_unheard([])
+    announcer.announce(always)
+    assert announcer.is_unheard([])
+    announcer.add(journal.records[2:], unheard=True)
+    announcer.join(Subscriber(), None)
+    assert not announcer.is_unheard([])
+
+
+def test_events_are_heard_by_subscribers_and_by_receivers_of_their_signal(announcer, journal):
+    announcer.announce(always)
+    happened = [journal.records[0].event]
+    with signals.tool_call_output_submission_failed.connected_to(lambda _, event: None):
+        assert not announcer.is_unheard(happened)
+        assert announcer.is_unheard([added("Hi")])
+    assert announcer.is_unheard(happened)
+    announcer.join(Subscriber(), 0)
+    assert not announcer.is_unheard([])

@@ -34,7 +34,7 @@ def test_an_input_that_cannot_happen_is_dropped_and_the_thread_continues(world, 
     agent = world.connect()
     agent.add_user_message("Hello")
     world.scheduler.step()
-    agent._driver._facts += (inputs.MessagesListed(page=None),)
+    agent._driver._decider.facts += (inputs.MessagesListed(page=None),)
     assert agent.wait(timeout=60) == "idle"
     assert "messages_listed was dropped" in caplog.text
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
@@ -52,28 +52,6 @@ def test_a_thread_whose_answer_was_dropped_continues_as_after_a_crash(world, cap
         assert agent.wait(timeout=300) == "idle"
     assert "messages_listed was dropped" in caplog.text
     assert [m.content for m in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
-
-
-def test_a_tick_makes_at_most_one_request_so_that_others_get_their_turn():
-    order = []
-
-    class Watched(SimulatedServer):
-        def post_message(self, thread_id, content, *, key, timeout):
-            order.append((thread_id, "post"))
-            return super().post_message(thread_id, content, key=key, timeout=timeout)
-
-        def create_run(self, request, *, timeout):
-            order.append((request.thread_id, "run"))
-            return super().create_run(request, timeout=timeout)
-
-    with Runtime(Watched(), scheduler=VirtualScheduler()) as runtime:
-        one, two = [
-            runtime.connect(thread_id=runtime.create_thread(), assistant_id="a", last_message_id=None) for _ in range(2)
-        ]
-        one.add_user_message("Hello")
-        two.add_user_message("Hello")
-        runtime.scheduler.settle()
-    assert order == [(t, op) for op in ("post", "run") for t in (one.thread_id, two.thread_id)]
 
 
 def test_a_new_run_is_created_with_the_calls_of_the_runs_that_have_ended():

@@ -92,6 +92,9 @@ class Store(Protocol):
 
     A store whose data end with the process has the attribute `ends_with_process = True`. Without it, a store counts as
     durable; see `RunRequest.durable`.
+
+    A store with the attribute `commits_announced = True` lets `commit` take one more keyword, `announced`. With
+    `announced=True`, the new records count as announced, because no handler follows them. This spares a transaction.
     """
 
     def load(self, thread_id: str) -> Saved | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import unittest
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -179,6 +180,17 @@ class StoreContract(StoreAtOnce):
         self.store.announced("thread_1", 2)
         self.commit(idle(), *some_events(2))
         assert numbers_of(self.saved().unannounced) == [2]
+
+    def test_records_may_be_committed_as_announced(self) -> None:
+        if not getattr(self.store, "commits_announced", False):
+            raise unittest.SkipTest("this store has no attribute commits_announced")
+        how = {"snapshot": idle(), "consumed": 0, "at": 1.0, "due": None, "announced": True}
+        commit: Callable[..., Sequence[Record]] = self.store.commit
+        assert numbers_of(commit(events=some_events(1, 2), **how)) == [1, 2]
+        assert self.saved().unannounced == ()
+        assert self.store.unfinished() == {}
+        self.commit(idle(), *some_events(1))
+        assert numbers_of(self.saved().unannounced) == [3]
 
     def test_announcing_on_an_unknown_thread_does_nothing(self) -> None:
         self.store.announced("thread_1", 1)

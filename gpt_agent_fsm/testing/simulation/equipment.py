@@ -31,6 +31,7 @@ class Equipment:
         streams: the number of runs that may be read as streams at the same time; None if the users want no streams.
         leaves_notes: the probability, for each process, that the store says that its data end with the process, so that
             backends leave the ids of runs on the server.
+        silent: the probability, for each agent, that the user subscribes only in order to answer open calls.
     """
 
     functions: bool = False
@@ -44,6 +45,7 @@ class Equipment:
     interrupts: float = 0.0
     streams: int | None = None
     leaves_notes: float = 0.0
+    silent: float = 0.0
 
     @property
     def has_limits(self) -> bool:
@@ -80,4 +82,5 @@ def random_equipment(rng: random.Random) -> Equipment:
         interrupts=rng.choice([0.0, 0.0, 0.3]),
         streams=rng.choice([None, 1, 8]),
         leaves_notes=rng.choice([0.0, 0.0, 0.5, 1.0]),
+        silent=rng.choice([0.0, 0.0, 0.5, 1.0]),
     )

@@ -66,6 +66,9 @@ class User:
         self._rng = rng
         self._pictures = pictures
         self._interrupts = equipment.interrupts
+        self._silent = equipment.silent
+        self._is_silent = False
+        """True if the user has an agent, but has not subscribed yet."""
         self.interrupting: set[str] = set()
         self._functions = functions.NAMES if equipment.functions else frozenset[str]()
         self.limits: list[float] = [equipment.max_total_tokens or math.inf]
@@ -74,7 +77,7 @@ class User:
     def connect(self) -> Agent | None:
         """Return the thread's agent, or None if connecting fails.
 
-        If the agent is new, subscribe to the whole history.
+        If the agent is new, subscribe to the whole history, unless the user is silent.
         """
         runtime = self._process.runtime
         agent = runtime.get(self.thread_id)
@@ -82,9 +85,17 @@ class User:
             if agent is not None and agent is self._agent:
                 return agent
             with contextlib.suppress(ApiError):  # a user tries again
-                agent = self._agent = self._connect(subscribe=self._hear, replay_after=0)
-                self.agents += 1
+                self._is_silent = self._silent > 0 and self._rng.random() < self._silent
+                agent = self._agent = self._connect() if self._is_silent else self._subscribe()
         return None
+
+    def _subscribe(self) -> Agent:
+        self.agents += 1  # even if the process crashes during the call, because events may be announced before that
+        try:
+            return self._connect(subscribe=self._hear, replay_after=0)
+        except ApiError:
+            self.agents -= 1
+            raise
 
     def _connect(self, **how: Any) -> Agent:  # noqa: ANN401 - as `Runtime.connect` takes them
         """Connect to the thread. If the user wants a token limit, set it at the same time."""
@@ -207,6 +218,9 @@ class User:
         """Answer and decide every received call, like a user who returns. A second answer has no effect."""
 
         def answer(agent: Agent) -> None:
+            if self._is_silent:
+                self._subscribe()
+                self._is_silent = False
             for asked in [event for event in self.heard if isinstance(event, events.ToolApprovalRequested)]:
                 agent.approve(asked.id)
             for event in [event for event in self.heard if isinstance(event, events.ToolCallRequested)]:
