@@ -6,17 +6,38 @@ as long as SQLite itself needs. A conversation makes a transaction for each of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-__all__ = ["Direct"]
+__all__ = ["Direct", "run_now"]
 
 
 class _Prepared(NamedTuple):
     sql: str
     values: Callable[[Mapping[str, Any]], Sequence[Any]]
+
+
+def run_now(connection: sa.Connection, sql: str) -> None:
+    """Run a statement that has no parameters and no result. Raises the errors of SQLAlchemy."""
+    with _cursor_of(connection, sql) as cursor:
+        cursor.execute(sql)
+
+
+@contextlib.contextmanager
+def _cursor_of(connection: sa.Connection, sql: str) -> Iterator[Any]:
+    cursor, dialect = connection.connection.cursor(), connection.dialect
+    errors = dialect.loaded_dbapi
+    try:
+        yield cursor
+    except errors.Error as error:
+        raise sa.exc.DBAPIError.instance(
+            sql, None, error, errors.Error, hide_parameters=True, dialect=dialect
+        ) from error
+    finally:
+        cursor.close()
 
 
 class Direct:
@@ -29,25 +50,16 @@ class Direct:
     def run(self, connection: sa.Connection, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each row, in the transaction of the connection. Raises the errors of SQLAlchemy."""
         prepared = self._prepare(statement)
-        self._on_cursor(connection, "executemany", prepared, [prepared.values(row) for row in rows])
+        with _cursor_of(connection, prepared.sql) as cursor:
+            cursor.executemany(prepared.sql, [prepared.values(row) for row in rows])
 
     def scalar(self, connection: sa.Connection, statement: sa.Executable, row: Mapping[str, Any]) -> Any:  # noqa: ANN401
         """Run a statement, and return the first value of its only row, or None without a row. Raises as `run` does."""
         prepared = self._prepare(statement)
-        found = self._on_cursor(connection, "execute", prepared, prepared.values(row))
+        with _cursor_of(connection, prepared.sql) as cursor:
+            cursor.execute(prepared.sql, prepared.values(row))
+            found = cursor.fetchone()
         return None if found is None else found[0]
-
-    def _on_cursor(self, connection: sa.Connection, method: str, prepared: _Prepared, values: Sequence[Any]) -> Any:  # noqa: ANN401
-        cursor, errors = connection.connection.cursor(), self._dialect.loaded_dbapi
-        try:
-            getattr(cursor, method)(prepared.sql, values)
-            return cursor.fetchone() if method == "execute" else None
-        except errors.Error as error:
-            raise sa.exc.DBAPIError.instance(
-                prepared.sql, None, error, errors.Error, hide_parameters=True, dialect=self._dialect
-            ) from error
-        finally:
-            cursor.close()
 
     def _prepare(self, statement: sa.Executable) -> _Prepared:
         prepared = self._prepared.get(statement)

@@ -12,6 +12,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import StaticPool
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores.direct import Direct, run_now
 from gpt_agent_fsm.stores.limit import Limit
 
 __all__ = ["READERS", "Database", "open_database"]
@@ -35,6 +36,7 @@ class Database:
     Attributes:
         in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
         limit: the limit of the time that the database may take.
+        direct: runs statements on the driver of SQLite, without SQLAlchemy; None for PostgreSQL.
     """
 
     writing: sa.Engine
@@ -42,6 +44,7 @@ class Database:
     name: str
     in_memory: bool
     limit: Limit
+    direct: Direct | None = None
 
     def dispose(self) -> None:
         """Close all connections that are not in use."""
@@ -99,10 +102,11 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
         sa.event.listen(engine, "connect", _prepare_sqlite)
     # If a transaction first reads and then writes, SQLite may refuse it without waiting. So a writer takes the lock
     # first.
-    sa.event.listen(writing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    sa.event.listen(reading, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    sa.event.listen(writing, "begin", lambda connection: run_now(connection, "BEGIN IMMEDIATE"))
+    sa.event.listen(reading, "begin", lambda connection: run_now(connection, "BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
-    return Database(writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit)
+    direct = Direct(writing.dialect)
+    return Database(writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit, direct=direct)
 
 
 def _pool(size: int, limit: Limit) -> dict[str, Any]:

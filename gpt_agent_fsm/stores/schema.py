@@ -9,6 +9,7 @@ import attrs
 import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores.direct import Direct
 from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = [
@@ -171,6 +172,7 @@ _SAVE_HOLDER = sa.text(
     " since = excluded.since, holds = excluded.holds"
 )
 _HOLDER = sa.select(holder).join_from(holder, meta, holder.c.epoch == meta.c.epoch)
+_EPOCH = sa.select(meta.c.epoch).where(meta.c.id == 1)
 
 _waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
 _last_waiting = _waiting.where(inbox.c.thread_id.in_(_thread_ids)).subquery()
@@ -356,9 +358,11 @@ def take_over(connection: sa.Connection) -> int:
     return epoch
 
 
-def epoch_of(connection: sa.Connection) -> int:
+def epoch_of(connection: sa.Connection, direct: Direct | None = None) -> int:
     """Return the epoch of the store that owns the database. The epoch is a number that grows with each new owner."""
-    return int(connection.execute(sa.select(meta.c.epoch).where(meta.c.id == 1)).scalar_one())
+    if direct is not None:
+        return int(direct.scalar(connection, _EPOCH, {}))
+    return int(connection.execute(_EPOCH).scalar_one())
 
 
 def has_keys(connection: sa.Connection) -> bool:

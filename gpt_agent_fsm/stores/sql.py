@@ -346,7 +346,7 @@ class SQLStore:
         """
         try:
             with self._reading() as (connection, _):
-                return schema.epoch_of(connection) == self._epoch
+                return schema.epoch_of(connection, self._database.direct) == self._epoch
         except StoreError:
             return False
 

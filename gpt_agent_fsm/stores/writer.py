@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import schema
-from gpt_agent_fsm.stores.direct import Direct
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
 from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
@@ -50,10 +49,12 @@ class Writer:
 
     def __init__(self, database: Database, epoch: int, turn: AbstractContextManager[Any]) -> None:
         self._database = database
-        self._direct = Direct(database.writing.dialect) if database.writing.dialect.name == "sqlite" else None
+        self._direct = database.direct
         self._epoch = epoch
         self._turn = turn
         self._mutex = threading.Lock()
+        self._kept: sa.Connection | None = None
+        """The connection of the next transaction; None before the first, and after an error."""
         self._known: dict[str, Counters] = {}
         self._marks: dict[str, int] = {}
         self._doubt: _Doubt | None = None
@@ -105,7 +106,9 @@ class Writer:
                 _fail(tickets, to_store_error(error, self._database.name))
         elif any(isinstance(ticket.operation, Flush) for ticket in tickets):
             self._let_go()
-        self._closed = self._closed or any(isinstance(ticket.operation, Flush) for ticket in tickets)
+        if any(isinstance(ticket.operation, Flush) for ticket in tickets):
+            self._closed = True
+            self._close_connection()
 
     def _write_singly(self, tickets: Sequence[Ticket[Operation]]) -> None:
         for done, ticket in enumerate(tickets):
@@ -156,8 +159,26 @@ class Writer:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sa.Connection]:
-        with self._turn, self._database.limit.of_one_call(), self._database.writing.connect() as connection:
-            yield connection
+        with self._turn, self._database.limit.of_one_call():
+            if self._direct is None or self._database.in_memory:
+                with self._database.writing.connect() as connection:
+                    yield connection
+                return
+            # To take a connection from the pool takes as long as SQLite needs for a transaction, so this one is kept.
+            connection, self._kept = self._kept or self._database.writing.connect(), None
+            try:
+                yield connection
+            except BaseException:
+                connection.close()
+                raise
+            if connection.in_transaction():
+                connection.rollback()
+            self._kept = connection
+
+    def _close_connection(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def _taken(self, connection: sa.Connection) -> StoreTaken:
         holder = schema.last_holder(connection)
