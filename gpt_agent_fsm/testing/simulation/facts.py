@@ -30,7 +30,8 @@ class Facts:
         outputs: the outputs that the server accepted for each tool call, in order.
         records: the thread's history.
         heard: the events that the user received, in order, from all processes.
-        agents: the number of agents that the user subscribed to. Each agent announces the whole history.
+        agents: the number of agents that the user had. An agent announces the whole history, and a new agent also
+            announces the open calls again.
         rested: True if the thread came to rest while the server kept its unusual habits, or if the life did not test
             this. If runs had no deadlines, the user answered the tool calls during this test.
         excused: accepted messages that need not be on the server: they were discarded, or their text is refused.

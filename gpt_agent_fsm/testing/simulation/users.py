@@ -35,7 +35,7 @@ class User:
         cancelled: the ids of the runs that the user cancelled while they were in progress.
         keys: the word of each accepted message, by the message's key.
         heard: the events that the user received, in order, from all processes, without the pieces of messages.
-        agents: the number of agents that the user subscribed to: one, and one more after each shutdown or crash.
+        agents: the number of agents that the user had: one, and one more after each shutdown or crash.
         limits: the possible token limits of the thread. There are several if the process crashed while the user set a
             limit.
     """
@@ -84,18 +84,16 @@ class User:
         for _ in range(_MAX_ATTEMPTS):
             if agent is not None and agent is self._agent:
                 return agent
-            with contextlib.suppress(ApiError):  # a user tries again
-                self._is_silent = self._silent > 0 and self._rng.random() < self._silent
+            self._is_silent = self._silent > 0 and self._rng.random() < self._silent
+            self.agents += 1  # even if the process crashes during the call, because events may be announced before that
+            try:
                 agent = self._agent = self._connect() if self._is_silent else self._subscribe()
+            except ApiError:
+                self.agents -= 1  # the user tries again
         return None
 
     def _subscribe(self) -> Agent:
-        self.agents += 1  # even if the process crashes during the call, because events may be announced before that
-        try:
-            return self._connect(subscribe=self._hear, replay_after=0)
-        except ApiError:
-            self.agents -= 1
-            raise
+        return self._connect(subscribe=self._hear, replay_after=0)
 
     def _connect(self, **how: Any) -> Agent:  # noqa: ANN401 - as `Runtime.connect` takes them
         """Connect to the thread. If the user wants a token limit, set it at the same time."""
