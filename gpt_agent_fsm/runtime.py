@@ -10,7 +10,7 @@ from typing import Any
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.engine.checks import check_number, check_parts, required_text
+from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, required_text
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
@@ -41,6 +41,8 @@ class Runtime:
             functions have the same name.
         scheduler: the object that ticks the threads. The default ticks them on OS threads of its own.
         rng: the source of the random jitter of pauses. A seeded `rng` makes a test repeatable.
+        trace: a function that the library calls as `trace(name, info)` when something happens that takes time. It
+            measures the library, and needs no other package. See `add_trace`.
 
     A new runtime resumes each thread in the store that has unfinished work. The agents of these threads are in
     `agents`.
@@ -58,9 +60,12 @@ class Runtime:
         tools: Iterable[Tool[..., Any] | Callable[..., Any]] = (),
         scheduler: Scheduler | None = None,
         rng: random.Random | None = None,
+        trace: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
         store = MemoryStore() if store is None else store
         check_parts(backend, settings, store)
+        if trace is not None:
+            check_trace(trace)
         self._settings = settings
         self._backend = backend
         self._store: Store = store
@@ -73,6 +78,8 @@ class Runtime:
         self._own_roster = roster = Roster(
             backend, store, self.scheduler, settings, rng, self._make_agent, tools=self._tools
         )
+        if trace is not None:
+            self.add_trace(trace)
         self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
         self._connector = Connector(backend, settings, self._keys, self._caller, roster)
         try:
@@ -294,6 +301,33 @@ class Runtime:
         without the extra `webhooks`.
         """
         return self._roster.wake_by_webhook(verified(headers, body, secret))
+
+    # --- measuring -------------------------------------------------------------------------------------------
+
+    def add_trace(self, trace: Callable[[str, Mapping[str, Any]], object]) -> Callable[[], None]:
+        """Call `trace(name, info)` from now on, as the function that was given to the runtime. Return its remover.
+
+        A runtime may have several such functions. The call is made on the OS thread on which the thing happens, and
+        `info` is a read-only mapping with these keys. A later version may add names and keys.
+
+        - `message_accepted`, inside the caller's `add_user_message`, `ask` or `stream`: `thread_id`, and `key`, which
+          is the key of the message.
+        - `request`, after a request of a thread to the API: `thread_id`, `operation`, `outcome`, `status`, `key`,
+          `seconds`.
+        - `tool_started` and `tool_ended`, around the function of a tool: `thread_id`, `run_id`, `call_id`, `tool`; and
+          at the end `outcome`, `seconds`.
+        - `tick`, after a tick of a thread: `thread_id`, `late`, `seconds`, `settled`.
+        - `commit`, after a transaction of a thread: `thread_id`, `records`, `seconds`.
+
+        `outcome` is "ok" or a short code. No value contains a text of the conversation, an argument or output of a
+        tool, or a secret. The page "Telemetry" of the documentation describes every key.
+
+        The function must be quick, because the library waits for it, and it must not call methods of agents. If it
+        raises an error, the log says so once for each name, and the library continues. Raises `TypeError` if the
+        function cannot be called in this way.
+        """
+        check_trace(trace)
+        return self._own_roster.trace.add(trace)
 
     # --- making an agent --------------------------------------------------------------------------------------
 

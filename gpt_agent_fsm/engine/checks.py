@@ -6,7 +6,7 @@ from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
 from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
-__all__ = ["check_connection", "check_number", "check_parts", "optional_text", "plain", "required_text"]
+__all__ = ["check_connection", "check_number", "check_parts", "check_trace", "optional_text", "plain", "required_text"]
 
 
 def required_text(value: object, name: str) -> str:
@@ -51,6 +51,12 @@ def check_parts(backend: object, settings: object, store: object) -> None:
         if isinstance(value, type) or not isinstance(value, kind):
             what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
             raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
+
+
+def check_trace(trace: object) -> None:
+    """Raise `TypeError` if `trace` cannot be called as a trace hook."""
+    if reason := why_not_callable(trace, 2):
+        raise TypeError(f"Runtime: trace must be callable as trace(name, info): {reason}")
 
 
 def check_connection(

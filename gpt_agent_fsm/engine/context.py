@@ -10,6 +10,7 @@ from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Store
 from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling
+from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 
@@ -27,6 +28,7 @@ class DriverContext:
         tooling: the tools that answer calls.
         streams: the streams of runs.
         ownership: the object that wakes the driver of a thread, in this process or another.
+        trace: the trace hooks.
     """
 
     backend: Backend
@@ -38,6 +40,7 @@ class DriverContext:
     tooling: Tooling
     streams: Streams
     random: random.Random
+    trace: Trace
 
 
 @attrs.frozen(kw_only=True)

@@ -65,7 +65,7 @@ class Driver:
     def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings) -> None:
         self._context = context
         self.thread_id: str = snapshot.thread_id
-        self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks)
+        self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks, context.trace)
         self.settings: Settings = settings
         self.lease: Lease | None = None
         """The right to drive the thread. The driver gets this right before it begins, and keeps it until its last tick
@@ -84,7 +84,7 @@ class Driver:
         self.begun: bool = False
         self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
-        self._inbox = Inbox(self.thread_id, context.store)
+        self._inbox = Inbox(self.thread_id, context.store, context.trace)
         self.door: threading.RLock = self._inbox.door
         self._agenda = Agenda(context.clock, context.random)
         self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from gpt_agent_fsm.engine.protocols import Store
-from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.engine.tracing import Trace
+from gpt_agent_fsm.machine.inputs import AddUserMessage, Command
 
 __all__ = ["Inbox"]
 
@@ -24,17 +25,24 @@ class Inbox:
             only if it must not miss the command. The methods of this class do not wait for it.
     """
 
-    __slots__ = ("_entries", "_store", "_thread_id", "door")
+    __slots__ = ("_entries", "_store", "_thread_id", "_trace", "door")
 
-    def __init__(self, thread_id: str, store: Store) -> None:
+    def __init__(self, thread_id: str, store: Store, trace: Trace) -> None:
         self._thread_id = thread_id
         self._store = store
+        self._trace = trace
         self._entries: list[tuple[int, Command]] = []
         self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
         """Save a command in the store, and return when it is saved. The caller must hold the lock `door`."""
-        self._entries.append((self._store.accept(self._thread_id, command), command))
+        number = self._store.accept(self._thread_id, command)
+        try:
+            if self._trace.hooks and isinstance(command, AddUserMessage):
+                # No tick has seen the message yet, so a tracer knows the message before its first request.
+                self._trace("message_accepted", thread_id=self._thread_id, key=command.key)
+        finally:
+            self._entries.append((number, command))
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
         """Replace the commands with `entries`, which the caller has read from the store.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.deadlines import Deadlines
 from gpt_agent_fsm.engine.protocols import Clock, Record, Saved, Store
+from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.settings import Settings
@@ -25,14 +26,15 @@ class Ledger:
         deadlines: the deadlines of the thread.
     """
 
-    __slots__ = ("_clock", "_due", "_store", "_webhooks", "deadlines", "snapshot")
+    __slots__ = ("_clock", "_due", "_store", "_trace", "_webhooks", "deadlines", "snapshot")
 
-    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks) -> None:
+    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks, trace: Trace) -> None:
         self.snapshot: Snapshot = snapshot
         self.deadlines: Deadlines = Deadlines(clock)
         self._store = store
         self._clock = clock
         self._webhooks = webhooks
+        self._trace = trace
         self._due: float | None = None
         """The due time of the last commit."""
 
@@ -77,6 +79,8 @@ class Ledger:
                 queue=snapshot.queue.change_since(self.snapshot.queue),
             )
             self._due = due
+            if self._trace.hooks:
+                self._trace.ended("commit", now, thread_id=snapshot.thread_id, records=len(records))
         self.deadlines.follow(self.snapshot, snapshot, settings, now)
         self._let_webhooks_find(self.snapshot.run, snapshot.run)
         self.snapshot = snapshot

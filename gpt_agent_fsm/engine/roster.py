@@ -14,8 +14,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import attrs
-
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.context import DriverContext
 from gpt_agent_fsm.engine.driver import Driver
@@ -23,9 +21,11 @@ from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
 from gpt_agent_fsm.engine.runner import call_limits
+from gpt_agent_fsm.engine.shift import Shift
 from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
+from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
@@ -39,22 +39,6 @@ from gpt_agent_fsm.tools import ToolBox
 __all__ = ["Roster"]
 
 log: Log = get_logger(__name__)
-
-
-@attrs.frozen(eq=False)
-class _Shift:
-    """The task that the scheduler ticks for one driver."""
-
-    roster: Roster
-    driver: Driver
-
-    def tick(self) -> float | None:
-        """See `Task.tick`."""
-        return self.roster._tick(self)
-
-    def describe(self) -> str:
-        """See `Task.describe`."""
-        return self.driver.describe()
 
 
 _users_lock = threading.RLock()
@@ -77,6 +61,7 @@ class Roster:
         origin: the process that made the runtime.
         scheduler: the scheduler that ticks the drivers.
         backend: the API.
+        trace: the trace hooks of the runtime.
     """
 
     def __init__(
@@ -91,6 +76,9 @@ class Roster:
         tools: ToolBox = ToolBox(),  # noqa: B008 - it never changes
     ) -> None:
         self.origin: Origin = Origin("runtime")
+        self.trace: Trace = Trace(scheduler.clock)
+        # A bound method takes 64 bytes, so all drivers share one.
+        self._shift_of = partial(Shift, tick=self._tick, trace=self.trace)
         self.scheduler = scheduler
         self.backend, self.store = backend, store
         self._settings = settings
@@ -111,9 +99,12 @@ class Roster:
             gate=Gate(scheduler.clock, settings),
             webhooks=self._webhooks,
             ownership=self._ownership,
-            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, scheduler.clock, settings.receive_timeout),
+            tooling=Tooling(
+                tools, lambda: functions_of(backend), self.jobs, scheduler.clock, settings.receive_timeout, self.trace
+            ),
             streams=self._streams,
             random=rng,
+            trace=self.trace,
         )
         # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
         # close the runtime.
@@ -121,10 +112,10 @@ class Roster:
         self._closed = False
         self._released = False
         self._check_sole_user(store)
-        self._shifts: dict[str, _Shift] = {}
+        self._shifts: dict[str, Shift] = {}
         self._announced: set[str] = set()
         """The threads that have no driver now, but whose open calls a driver of this roster has announced."""
-        self._leaving: dict[str, _Shift] = {}
+        self._leaving: dict[str, Shift] = {}
         """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
         the next driver is in `_shifts` and waits until that tick has ended."""
 
@@ -190,7 +181,7 @@ class Roster:
     def _begin_connected(
         self,
         driver: Driver,
-        predecessor: _Shift | None,
+        predecessor: Shift | None,
         connection: Connection,
         known: inputs.RunsListed | None,
     ) -> None:
@@ -238,11 +229,11 @@ class Roster:
                     driver.begin(saved)
         self.scheduler.wake(shift)
 
-    def _make_shift(self, snapshot: Snapshot, settings: Settings) -> _Shift:
+    def _make_shift(self, snapshot: Snapshot, settings: Settings) -> Shift:
         driver = Driver(self._context, snapshot, settings)
         driver.takes_over = snapshot.thread_id not in self._announced
         driver.announcer.sender = self._make_agent(driver)
-        return _Shift(self, driver)
+        return self._shift_of(driver)
 
     def _claim(self, thread_id: str) -> Lease:
         """Claim the right to drive a thread. Raises `StoreTaken` if another process has the right."""
@@ -287,9 +278,11 @@ class Roster:
         """Wake the driver of a thread, if there is one here."""
         shift = self._shifts.get(thread_id)
         if shift is not None:
+            if self.trace.hooks:
+                shift.note_wake()
             self.scheduler.wake(shift)
 
-    def _tick(self, shift: _Shift) -> float | None:
+    def _tick(self, shift: Shift) -> float | None:
         """Tick a driver, act on the outcome, and return when to tick it again."""
         driver = shift.driver
         if not driver.begun and driver.stop_reason is None and not self._may_begin(driver):
@@ -351,7 +344,7 @@ class Roster:
             self.jobs.drop(driver.thread_id)
         self.scheduler.wake(shift)
 
-    def _forget(self, shift: _Shift) -> None:
+    def _forget(self, shift: Shift) -> None:
         """Forget a driver that has ended, and wake the next driver of its thread.
 
         If the roster was closed and no other driver is ending, close the backend and the store.

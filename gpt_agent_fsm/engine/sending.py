@@ -73,6 +73,7 @@ class Sender:
             if not lease.holds():
                 raise driven_elsewhere(self._thread_id)
         maker, fact = self._listener.maker_for(request, self._ledger.snapshot), None
+        since = context.clock.monotonic() if context.trace.hooks else None
         try:
             fact = perform(
                 context.backend,
@@ -86,10 +87,28 @@ class Sender:
             )
         finally:
             self._listener.made(request, maker, fact)
+        if since is not None:
+            self._report(request, fact, since)
         if isinstance(fact, inputs.RequestDelayed) and not lease.holds():
             raise driven_elsewhere(self._thread_id)
         context.gate.learn(who, request, fact)
         return fact
+
+    def _report(self, request: effects.Request, fact: inputs.Input, since: float) -> None:
+        """Call the trace hooks about a request that was made. No text of the request or of its answer is passed on."""
+        failure, turn = fact if isinstance(fact, inputs.RequestFailure) else None, self._ledger.snapshot.outbox.turn
+        key = request.key if isinstance(request, effects.PostMessage) else None
+        if isinstance(request, effects.CreateRun) and turn is not None:
+            key = turn.key
+        self._context.trace.ended(
+            "request",
+            since,
+            thread_id=self._thread_id,
+            operation=request.operation,
+            outcome="ok" if failure is None else _code_of(failure),
+            status=None if failure is None else failure.status,
+            key=key,
+        )
 
     def _save_request(self, *, sent: bool, due: float | None, settings: Settings) -> None:
         """Save whether the request counts as sent from now on, and the due time."""
@@ -105,3 +124,20 @@ class Sender:
         """Save that the request was not sent and waits until `due`."""
         self._save_request(sent=False, due=due, settings=settings)
         self._agenda.hold(due)
+
+
+_FIRST_ERROR_STATUS = 400
+_ERRORS = {
+    inputs.RequestDelayed: "TransientError",
+    inputs.RequestUnresolved: "OutcomeUnknown",
+    inputs.RequestBlocked: "ThreadBusy",
+    inputs.RequestNeedsOperator: "AccessDenied",
+    inputs.RequestRejected: "RequestRefused",
+}
+
+
+def _code_of(failure: inputs.RequestFailure) -> str:
+    """Return the HTTP status as text. If the HTTP answer shows no error, or none arrived, return the error's class."""
+    if failure.status is not None and failure.status >= _FIRST_ERROR_STATUS:
+        return str(failure.status)
+    return _ERRORS[type(failure)]

@@ -14,6 +14,7 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.engine.tool_jobs import Job, JobKey, ToolJobs
+from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.errors import ToolArgumentsError
 from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import inputs
@@ -42,6 +43,7 @@ class Tooling:
         others: a function that returns the functions of the assistants that the backend knows.
         rule_timeout: the seconds within which a tool's approval rule must decide, if the tool has no timeout. It is the
             total request timeout, because a rule may wait for a service that hangs.
+        trace: the trace hooks.
     """
 
     box: ToolBox
@@ -49,6 +51,7 @@ class Tooling:
     jobs: ToolJobs
     clock: Clock
     rule_timeout: float
+    trace: Trace
 
     def find(self, name: str) -> Tool[..., Any] | None:
         """Return the tool of this name, or None."""
@@ -272,7 +275,7 @@ class ToolDesk:
                 attempt=attempt,
                 cancelled=cancelled,
             )
-            return _output(tool, call, context)
+            return _output(tool, call, context, self._tooling.trace)
 
         fallback = error_output(f"{call.name} could not be called.")
         self._tooling.jobs.add(Job(key, work, fallback, None if tool is None else tool.timeout))
@@ -308,13 +311,16 @@ def _problem_of(tool: Tool[..., Any], call: ToolCall, thread_id: str) -> str:
     return ""
 
 
-def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext) -> str:
+def _output(tool: Tool[..., Any], call: ToolCall, context: ToolContext, trace: Trace) -> str:
     """Call the function of a tool, and return its output.
 
     If it raises an error, return a text about it for the model.
     """
     try:
-        return tool.run(call.arguments, context)
+        if not trace.hooks:
+            return tool.run(call.arguments, context)
+        with trace.of_tool(thread_id=context.thread_id, run_id=context.run_id, call_id=call.id, tool=tool.name):
+            return tool.run(call.arguments, context)
     except BaseException as error:
         if must_propagate(error):
             raise

@@ -8,6 +8,7 @@ import pytest
 from gpt_agent_fsm import Settings, events
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.protocols import Saved
+from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
 from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.machine.states import State
@@ -43,7 +44,7 @@ def world():
         """Return the thread that a webhook about a response finds."""
         return webhooks.take_in(Notice(id=f"wh_{next(numbers)}", response_id=response_id))
 
-    ledger = Ledger(IDLE, store, clock, webhooks)
+    ledger = Ledger(IDLE, store, clock, webhooks, Trace(clock))
     return SimpleNamespace(clock=clock, store=store, ledger=ledger, found=found)
 
 
