@@ -13,7 +13,7 @@ ROOT = Path(gpt_agent_fsm.__file__).parent
 # From the top down. A room may import from rooms below it, and from within itself.
 ROOMS = [
     ["__init__", "__main__", "cli", "sphinx"],
-    ["testing", "scheduler"],
+    ["testing", "telemetry", "scheduler"],
     ["runtime"],
     ["agent"],
     ["local"],
@@ -82,5 +82,5 @@ def test_importing_the_package_imports_no_extra():
     code = "import sys, gpt_agent_fsm, gpt_agent_fsm.backends, gpt_agent_fsm.stores; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     extras = {"flask", "waitress", "yaml", "sqlalchemy", "click", "rich", "psycopg", "standardwebhooks", "hypothesis"}
-    extras |= {"jsonschema", "sphinx", "docutils"}
+    extras |= {"jsonschema", "sphinx", "docutils", "opentelemetry", "prometheus_client"}
     assert extras & set(loaded) == set()

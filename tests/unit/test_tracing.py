@@ -210,6 +210,19 @@ def test_a_tick_is_late_if_it_was_woken_before_it():
     assert hook.named("tick")[before]["late"] == 2
 
 
+def test_a_tick_is_late_if_it_was_woken_during_the_tick_before_it():
+    def hear(agent, event):
+        if type(event).__name__ == "UserMessageAdded" and len(hook.named("message_accepted")) == 1:
+            agent.add_user_message("Again")
+            runtime.scheduler.clock.now += 2
+
+    hook, runtime = traced()
+    with runtime:
+        runtime.start("a", subscribe=hear).add_user_message("Hello")
+        runtime.scheduler.settle()
+    assert [info["late"] for info in hook.named("tick")][:2] == [0, 2]
+
+
 def test_the_last_tick_of_a_turn_is_settled_and_no_other():
     hook, runtime = traced()
     with runtime:
