@@ -78,7 +78,7 @@ class Roster:
         self.origin: Origin = Origin("runtime")
         self.trace: Trace = Trace(scheduler.clock)
         # A bound method takes 64 bytes, so all drivers share one.
-        self._shift_of = partial(Shift, tick=self._tick, trace=self.trace)
+        self._shift_of: Callable[[Driver], Shift] = partial(Shift, tick=self._tick, trace=self.trace)
         self.scheduler = scheduler
         self.backend, self.store = backend, store
         self._settings = settings

@@ -60,7 +60,7 @@ class Trace:
     __slots__ = ("_lock", "clock", "hooks")
 
     def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+        self.clock: Clock = clock
         # Reentrant: the handler of an operating system signal may interrupt `add`, and remove a hook.
         self._lock = threading.RLock()
         self.hooks: tuple[_Guarded, ...] = ()
