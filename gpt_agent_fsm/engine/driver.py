@@ -202,29 +202,29 @@ class Driver:
         """Show the snapshot of the thread's former driver, until that driver has ended and this driver begins."""
         self._ledger.snapshot = former.snapshot
 
-    def begin(self, saved: Saved | None = None) -> None:
+    def begin(self, saved: Saved | None = None, command: inputs.Command | None = None) -> None:
         """Take over the thread's data and inbox from the store. Announce nothing yet.
 
         The caller must hold `lock` and `door`. Call this method once, before the first tick or at the start of that
-        tick. `saved`: the data in the store, if the caller has already read them.
+        tick. `saved`: the data in the store, if the caller has already read them. `command` is accepted before the
+        first decision.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
             self._ledger.take_over(saved, self.settings)
             self._inbox.take_over(saved.inbox)
-            self.announcer.take_over(saved, self._calls_to_repeat())
+            # The open calls that another runtime announced and that no function answers are announced again.
+            calls = open_calls(self.snapshot) if self.takes_over else ()
+            self.announcer.take_over(saved, [call for call in calls if not self.answers(call.name)])
             remaining = 0.0 if saved.due is None else saved.due - clock.time()
             if remaining > 0 and self.snapshot.has_waiting_request:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
                 self._decider.facts += (inputs.Resume(),)
-        # Everything above is done only once. If the commit in `_advance` fails, the next tick repeats only the commit.
-        self.begun = True
+        if command is not None:
+            self.accept(command)
+        self.begun = True  # if the commit in `_advance` fails, the next tick repeats only the commit
         self._advance()
-
-    def _calls_to_repeat(self) -> list[events.ToolCallRequested]:
-        """Return the open calls that another runtime announced and that no function answers."""
-        return [call for call in open_calls(self.snapshot) if self.takes_over and not self.answers(call.name)]
 
     @property
     def wanted(self) -> effects.Request | None:
@@ -351,8 +351,7 @@ class Driver:
                 return
             self._agenda.request = None
             self._decider.facts += (fact,)
-            permitted = self._advance(self._permit)
-            if permitted is None:
+            if (permitted := self._advance(self._permit)) is None:
                 return
 
     def _collect_due(self) -> None:
@@ -370,10 +369,10 @@ class Driver:
     # --- announcing, and the end ----------------------------------------------------------------------------
 
     def _announce(self) -> None:
-        self.announcer.announce(lambda: self.stop_reason is None, self._has_time)
+        def has_time() -> bool:
+            return self.is_quiet() and self._agenda.request is None and not self._agenda.is_due
 
-    def _has_time(self) -> bool:
-        return self.is_quiet() and self._agenda.request is None and not self._agenda.is_due
+        self.announcer.announce(lambda: self.stop_reason is None, has_time)
 
     def _finish(self) -> None:
         """End the driver. A decided request is saved as not sent, so that it is not in doubt for a later driver.

@@ -185,16 +185,18 @@ class Roster:
         connection: Connection,
         known: inputs.RunsListed | None,
     ) -> None:
-        store = self._context.store
+        store, command = self._context.store, connection.command(look=True)
         if predecessor is not None:
             driver.follow(predecessor.driver)
-        elif store.load(driver.thread_id) is None:
+            driver.accept(command)
+            return
+        saved = store.load(driver.thread_id)
+        if saved is None:
             store.commit(driver.snapshot, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
-        driver.accept(connection.command(look=True))
-        if predecessor is None:
-            driver.begin()
-            if known is not None and driver.wanted == effects.GetLatestRun():
-                driver.answer_wanted(known)
+            saved = Saved(snapshot=driver.snapshot)
+        driver.begin(saved, command)
+        if known is not None and driver.wanted == effects.GetLatestRun():
+            driver.answer_wanted(known)
 
     def resume(self, saved: Saved) -> None:
         """Drive a thread with unfinished work. Raises `StoreTaken` if another process drives the thread."""
