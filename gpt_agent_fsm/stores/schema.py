@@ -45,6 +45,7 @@ __all__ = [
     "WITHDRAW_COMMANDS",
     "check",
     "create",
+    "current_holder",
     "has_keys",
     "is_older",
     "last_holder",
@@ -382,3 +383,9 @@ def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
         return None
     row = connection.execute(_HOLDER).one_or_none()
     return None if row is None else (Holder(host=row.host, pid=row.pid, since=row.since), row.holds)
+
+
+def current_holder(connection: sa.Connection) -> Holder | None:
+    """Return the process that holds the database, or None if no process holds it or the process is unknown."""
+    last = last_holder(connection)
+    return None if last is None or not last[1] else last[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -74,12 +74,22 @@ class SQLStore:
             during a read, the store does not notice it.
         lock_timeout: the part of `timeout` that a call may wait for a lock that another program holds.
         read_only: True to read while another process owns the database.
+        check_holder: if the database has a holder, this function is called with it, in the transaction that takes the
+            database over. If the function raises `StoreError`, the holder keeps the database, and nothing changes.
     """
 
     commits_announced: bool = True
     """See `Store`."""
 
-    def __init__(self, url: str, *, timeout: float = 20.0, lock_timeout: float = 5.0, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 20.0,
+        lock_timeout: float = 5.0,
+        read_only: bool = False,
+        check_holder: Callable[[Holder], object] | None = None,
+    ) -> None:
         self._origin = Origin("SQLStore")
         self._database = open_database(url, _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout))
         self._read_only = read_only
@@ -88,7 +98,7 @@ class SQLStore:
         self._turn: AbstractContextManager[Any] = threading.RLock() if self._database.in_memory else nullcontext()
         try:
             with as_store_error(self._database.name):
-                epoch = self._open_read_only() if read_only else self._take_over()
+                epoch = self._open_read_only() if read_only else self._take_over(check_holder)
         except BaseException:
             self._database.dispose()
             raise
@@ -119,7 +129,7 @@ class SQLStore:
                 )
         return 0
 
-    def _take_over(self) -> int:
+    def _take_over(self, check_holder: Callable[[Holder], object] | None) -> int:
         """Create or migrate the tables, take the database over, and return this store's epoch."""
         exists = self._exists()
         schema.prefer_log(self._database.writing)
@@ -127,6 +137,8 @@ class SQLStore:
             if not exists:
                 schema.create(connection)
             migrations.bring_up_to_date(connection)
+            if check_holder is not None and (holder := schema.current_holder(connection)) is not None:
+                check_holder(holder)
             return schema.take_over(connection)
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -303,8 +315,7 @@ class SQLStore:
         has opened the database last, because older versions do not record the process.
         """
         with self._reading() as (connection, _):
-            last = schema.last_holder(connection)
-        return None if last is None or not last[1] else last[0]
+            return schema.current_holder(connection)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:

@@ -20,7 +20,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
 from gpt_agent_fsm.cli.looking import output
 from gpt_agent_fsm.errors import StoreTaken
-from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.stores import SQLStore, schema
 from gpt_agent_fsm.stores.holder import Holder
 from tests.story import LOCATE, awaiting, idle, parked, polling, say
 
@@ -336,6 +336,35 @@ def test_a_dead_process_holds_nothing_and_one_on_another_computer_may(run, path,
             store._database.dispose()
         assert run("prune", "--older-than", "1d", "--store", path).exit_code == code
     assert run("prune", "--older-than", "1d", "--store", path, "--take-over").exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["doctor", "--all", "--repair", "--yes"], ["prune", "--older-than", "0s"]])
+def test_a_program_that_starts_at_that_very_moment_keeps_its_store(run, path, command, monkeypatch):
+    keep(path, idle())
+    with contextlib.ExitStack() as stack:
+
+        def start_a_program(_engine):
+            monkeypatch.undo()
+            stack.enter_context(contextlib.closing(SQLStore(f"sqlite:///{path}")))
+            holder = os.getpid()
+            monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+
+        # This is the last step before the transaction that takes the store over.
+        monkeypatch.setattr(schema, "prefer_log", start_a_program)
+        result = run(*command, "--store", path)
+        assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+        assert "holds this store and still runs. Stop it first." in result.output
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="only there a zombie is recognised")
+def test_a_process_that_was_killed_but_not_waited_for_holds_nothing(run, path, monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        zombie = Holder(host=socket.gethostname(), pid=child.pid, since=1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(Holder, "here", lambda: zombie)
+            SQLStore(f"sqlite:///{path}")._database.dispose()
+        assert run("prune", "--older-than", "0s", "--store", path).exit_code == 0
 
 
 def test_prune_forgets_old_events_and_keeps_the_thread(run, path):

@@ -98,6 +98,33 @@ def test_the_error_names_nobody_if_nobody_left_a_name(store, path):
         commit(store, idle())
 
 
+# --- a check before the takeover ----------------------------------------------------------------------------------
+
+
+def refuse(holder):
+    raise StoreError(f"{holder} needs it.")
+
+
+def test_a_check_that_raises_leaves_the_database_to_its_holder(store, url):
+    commit(store, idle())
+    with pytest.raises(StoreError, match=rf"^process {os.getpid()} on .* needs it\.$"):
+        SQLStore(url, check_holder=refuse)
+    assert store.is_owned()
+    commit(store, idle())
+
+
+def test_a_check_that_raises_nothing_lets_the_store_take_the_database_over(store, url):
+    asked = []
+    with contextlib.closing(SQLStore(url, check_holder=asked.append)) as later:
+        assert later.is_owned()
+    assert [holder.pid for holder in asked] == [os.getpid()]
+
+
+def test_a_database_without_a_holder_is_not_checked(store, url):
+    store.close()
+    SQLStore(url, check_holder=refuse).close()
+
+
 # --- the agents -----------------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from typing import Any, Protocol
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import click
@@ -14,11 +14,14 @@ from gpt_agent_fsm import Agent, Runtime, Settings, events, signals
 from gpt_agent_fsm.cli.chat.options import Options
 from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
-from gpt_agent_fsm.cli.looking.opening import is_held
+from gpt_agent_fsm.cli.looking.opening import runs_elsewhere
 from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
 from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
 from gpt_agent_fsm.stores import MemoryStore
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = ["Hear", "Said", "Session", "open_session", "said_in"]
 
@@ -144,13 +147,13 @@ def _open_store(options: Options) -> Store:
         return MemoryStore()
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - an extra
 
-    with contextlib.suppress(StoreError), closing(SQLStore(url, read_only=True)) as store:
-        if is_held(store, if_unknown=False):
-            # Opening the store would end the conversations of that program.
-            raise click.ClickException(
-                f"the database is in use by {store.holder()}: end it first, or give another --db"
-            )
-    return SQLStore(url)
+    return SQLStore(url, check_holder=_refuse_if_held)
+
+
+def _refuse_if_held(holder: Holder) -> None:
+    if runs_elsewhere(holder):
+        # Opening the store would end the conversations of that program.
+        raise StoreError(f"the database is in use by {holder}: end it first, or give another --db")
 
 
 def _thread_called(name: str | None, store: Store) -> str | None:

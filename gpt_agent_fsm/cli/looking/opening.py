@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -19,11 +19,12 @@ from click.core import ParameterSource
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.paths import FILE_OR_URL
-from gpt_agent_fsm.errors import GptAgentError
+from gpt_agent_fsm.errors import GptAgentError, StoreError
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.engine.protocols import Record, Saved
     from gpt_agent_fsm.stores import SQLStore
+    from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = [
     "as_json",
@@ -31,6 +32,7 @@ __all__ = [
     "is_held",
     "load",
     "opened",
+    "runs_elsewhere",
     "settings",
     "store_option",
     "take_over_options",
@@ -114,39 +116,40 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
         # The text is not repeated, because it may contain a password.
         raise click.UsageError("--store is neither a path nor a URL; a URL begins with postgresql:// or sqlite:///")
     url = url if "://" in url else f"sqlite:///{url}"
+    # A store that may write creates the file. Opening it for reading first refuses a wrong path.
     with closing(SQLStore(url, read_only=True)) as reader:
         if not to_write:
             yield reader
             return
-        _refuse_if_held(reader, take_over=take_over, force=force)
-    with closing(SQLStore(url)) as store:
+
+    def check(holder: Holder) -> None:
+        _refuse_if_held(holder, take_over=take_over, force=force)
+
+    with closing(SQLStore(url, check_holder=check)) as store:
         yield store
 
 
-def _refuse_if_held(store: SQLStore, *, take_over: bool, force: bool) -> None:
-    holder, runs = store.holder(), _holder_runs(store)
+def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
+    runs = runs_elsewhere(holder)
     if runs and not force:
-        raise click.ClickException(
+        raise StoreError(
             f"{holder} holds this store and still runs. Stop it first. If another program has its process id now, add "
             "--take-over --force."
         )
     if runs is None and not take_over:
-        raise click.ClickException(f"{holder} holds this store. Stop it first. If it no longer runs, add --take-over.")
+        raise StoreError(f"{holder} holds this store. Stop it first. If it no longer runs, add --take-over.")
 
 
-def is_held(store: SQLStore, *, if_unknown: bool = True) -> bool:
-    """Return whether another process holds the store. A dead process of this computer is ignored.
+def is_held(store: SQLStore) -> bool:
+    """Return whether another process holds the store. A dead process of this computer is ignored."""
+    return runs_elsewhere(store.holder()) is not False
 
-    Return `if_unknown` if it cannot be known whether the process runs, for example because the process is on another
-    computer.
+
+def runs_elsewhere(holder: Holder | None) -> bool | None:
+    """Return whether the holder is another process that runs.
+
+    Return None if this cannot be known, for example because the process is on another computer.
     """
-    runs = _holder_runs(store)
-    return if_unknown if runs is None else runs
-
-
-def _holder_runs(store: SQLStore) -> bool | None:
-    """Return whether another process holds the store and runs. Return None if it is unknown whether it runs."""
-    holder = store.holder()
     # In a container, this process often has the same number as a process that has died.
     if holder is None or (holder.pid == os.getpid() and holder.host == socket.gethostname()):
         return False
@@ -158,7 +161,15 @@ def _holder_runs(store: SQLStore) -> bool | None:
         return False
     except PermissionError:
         pass
-    return True
+    return not _has_ended(holder.pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a process is a zombie: it has ended, but its parent has not asked for its exit code yet."""
+    with suppress(OSError):  # only Linux has this file
+        _, _, fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
+        return fields.split()[:1] == ["Z"]
+    return False
 
 
 def load(store: SQLStore, thread_id: str) -> Saved:
