@@ -285,6 +285,34 @@ def test_a_repair_that_still_needs_the_server_says_so(run, path):
     assert "This needs the server: start the program" in result.output
 
 
+def test_a_repair_says_what_was_found_what_was_done_and_what_is_left(run, path):
+    keep(path, parked(), awaiting(LOCATE), polling())
+    assert run("doctor", "--all", "--store", path, "--repair", "--yes").output.splitlines() == [
+        "thread_1: parked queue. The queue is parked until the next command; one message waits. "
+        "The last post_message failed (x): No.",
+        "  Drop the messages that were not sent, and the run that was not created? Yes.",
+        "  Repaired.",
+        "thread_2: open call. The call locate (call_1) of the run run_1 waits for its output.",
+        "  Answer the call call_1 with an error? Yes.",
+        "  Repaired.",
+        "thread_3: stuck run. The run run_1 is in progress on the server.",
+        "  This needs the server: start the program that owns the store; it resumes the run.",
+        "thread_2: repaired, but this was not sent to the server yet.",
+        "  This needs the server: start the program that owns the store; it resumes the run.",
+    ]
+
+
+def test_a_refused_repair_is_left_and_shown_once(run, path):
+    keep(path, parked(), awaiting(LOCATE))
+    result = run("doctor", "--all", "--store", path, "--repair", input="n\ny\n")
+    assert [line.split(".")[0] for line in result.output.splitlines() if line.startswith("thread_")] == [
+        "thread_1: parked queue",
+        "thread_2: open call",
+        "thread_2: repaired, but this was not sent to the server yet",
+    ]
+    assert "  Remove the cause, and call connect() to try again." in result.output
+
+
 def test_a_question_without_an_answer_repairs_nothing(run, path):
     keep(path, parked())
     assert run("doctor", "--all", "--store", path, "--repair", input="").exit_code == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm.cli.looking import opening, output
-from gpt_agent_fsm.engine.diagnosing import Finding, find, repaired
+from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, repaired
 from gpt_agent_fsm.engine.protocols import Saved
 
 if TYPE_CHECKING:
@@ -63,10 +63,14 @@ def doctor(
         # A store that was opened for repairs is held by this command, so no program drives its threads.
         owned = not repair and opening.is_held(store)
         found = _examine(store, thread_id, owned=owned)
-        _print(found, as_json=as_json, is_well=not said, may_repair=not owned and not repair)
-        if repair and _repair(store, found, yes=yes):
-            found = _examine(store, thread_id, owned=False)
-            _print(found, as_json=False, is_well=not said, may_repair=True)
+        if repair:
+            repaired_threads = _repair(store, found, yes=yes)
+            shown, found = found, _examine(store, thread_id, owned=False)
+            _print_left([finding for finding in found if finding not in shown], repaired_threads)
+        else:
+            _print(found, as_json=as_json, may_repair=not owned)
+        if not found and not said and not as_json:
+            click.echo("All is well.")
     sys.exit(1 if found or said else 0)
 
 
@@ -80,7 +84,7 @@ def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[Fin
     return [finding for saved in every.values() for finding in find(saved, settings, now, owned=owned)]
 
 
-def _print(found: list[Finding], *, as_json: bool, is_well: bool, may_repair: bool) -> None:
+def _print(found: list[Finding], *, as_json: bool, may_repair: bool) -> None:
     if as_json:
         output.print_json_array(
             [
@@ -96,10 +100,17 @@ def _print(found: list[Finding], *, as_json: bool, is_well: bool, may_repair: bo
         )
         return
     for finding in found:
-        problem = f"{finding.thread_id}: {str(finding.kind).replace('_', ' ')}. {finding.problem}"
-        click.echo(f"{output.printable(problem)}\n  {output.printable(_advice(finding, may_repair=may_repair))}")
-    if not found and is_well:
-        click.echo("All is well.")
+        _print_problem(finding)
+        _print_below(_advice(finding, may_repair=may_repair))
+
+
+def _print_problem(finding: Finding) -> None:
+    kind = str(finding.kind).replace("_", " ")
+    click.echo(output.printable(f"{finding.thread_id}: {kind}. {finding.problem}"))
+
+
+def _print_below(sentence: str) -> None:
+    click.echo(f"  {output.printable(sentence)}")
 
 
 def _advice(finding: Finding, *, may_repair: bool) -> str:
@@ -114,16 +125,35 @@ def _continued(sentence: str) -> str:
     return f"{sentence[0].lower()}{sentence[1:]}"
 
 
-def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> bool:
-    """Carry out the repairs that the person wants. Return whether anything was repaired."""
-    done = False
+def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> set[str]:
+    """Show the findings, and carry out the repairs that the person wants. Return the ids of the repaired threads."""
+    done = set()
     for finding in found:
-        question = f"{output.printable(finding.thread_id)}: {output.printable(finding.repair)}"
-        if finding.commands and (yes or click.confirm(question)):
+        _print_problem(finding)
+        if finding.commands and _is_wanted(finding.repair, yes=yes):
             _carry_out(store, finding)
-            click.echo(f"{output.printable(finding.thread_id)}: repaired ({str(finding.kind).replace('_', ' ')}).")
-            done = True
+            _print_below("Repaired.")
+            done.add(finding.thread_id)
+        else:
+            _print_below(finding.advice)
     return done
+
+
+def _is_wanted(question: str, *, yes: bool) -> bool:
+    if yes:
+        _print_below(f"{question} Yes.")
+    return yes or click.confirm(f"  {output.printable(question)}")
+
+
+def _print_left(left: list[Finding], repaired_threads: set[str]) -> None:
+    """Print what was found only after the repairs."""
+    for finding in left:
+        if finding.thread_id in repaired_threads and finding.kind in (FindingKind.STUCK_RUN, FindingKind.UNFINISHED):
+            # This is not another problem: the thread continues from the repair as soon as a program drives it.
+            click.echo(f"{output.printable(finding.thread_id)}: repaired, but this was not sent to the server yet.")
+            _print_below(finding.advice)
+        else:
+            _print([finding], as_json=False, may_repair=True)
 
 
 def _carry_out(store: SQLStore, finding: Finding) -> None:
