@@ -22,7 +22,7 @@ from gpt_agent_fsm.cli.looking import output
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore, schema
 from gpt_agent_fsm.stores.holder import Holder
-from tests.story import LOCATE, awaiting, idle, parked, polling, say
+from tests.story import LOCATE, Story, awaiting, idle, parked, polling, say
 
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -169,6 +169,26 @@ def test_explain_says_what_helps(run, path):
     keep(path, awaiting(LOCATE))
     assert "submit_tool_output() to answer it" in run("explain", "thread_1", "--store", path).output
     assert json.loads(run("explain", "thread_1", "--store", path, "--json").output)["state"] == "awaiting_tools"
+
+
+def test_explain_names_the_command_that_helps_while_no_process_drives_the_thread(run, path, monkeypatch):
+    keep(path, awaiting(LOCATE), parked(), polling())
+    answer, drop, nothing = (run("explain", f"thread_{number}", "--store", path).output for number in (1, 2, 3))
+    assert answer.endswith(
+        " On the command line, run gpt-agent-fsm doctor with --repair to answer the call call_1 with an error.\n"
+    )
+    assert "doctor with --repair to drop the messages that were not sent" in drop
+    assert "command line" not in nothing
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")):
+        holder = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+        assert "command line" not in run("explain", "thread_1", "--store", path).output
+
+
+def test_explain_names_the_chat_for_a_thread_of_a_chat(run, path):
+    keep(path, Story(attrs.evolve(idle().snapshot, assistant_id="chat")))
+    advice = " On the command line, run gpt-agent-fsm chat with --db and --thread to continue it.\n"
+    assert run("explain", "thread_1", "--store", path).output.endswith(advice)
 
 
 @pytest.mark.parametrize("command", LOOKS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import click
 
-__all__ = ["DEFAULT_KEY", "DEFAULT_MODEL", "Options", "WrongOption"]
+__all__ = ["ASSISTANT", "DEFAULT_KEY", "DEFAULT_MODEL", "Options", "WrongOption"]
 
 
 class WrongOption(click.ClickException):
@@ -19,6 +19,8 @@ class WrongOption(click.ClickException):
 
 
 DEFAULT_MODEL = "gpt-4o"
+ASSISTANT = "chat"
+"""The id of the assistant on Responses, and the beginning of its name on a server that keeps assistants."""
 DEFAULT_KEY = "chat"
 """The name of the conversation in a database if no name is given."""
 

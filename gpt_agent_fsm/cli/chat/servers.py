@@ -16,14 +16,12 @@ import click
 
 from gpt_agent_fsm import Assistant, FunctionTool
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.cli.chat.options import DEFAULT_MODEL, Options, WrongOption
+from gpt_agent_fsm.cli.chat.options import ASSISTANT, DEFAULT_MODEL, Options, WrongOption
 from gpt_agent_fsm.cli.chat.tools import Functions
 from gpt_agent_fsm.cli.exits import HINT
 
 __all__ = ["Server", "embedded_server", "server_for"]
 
-_NAME = "chat"
-"""The id of the assistant on Responses, and the beginning of its name on a server that keeps assistants."""
 _OPENAI = "https://api.openai.com/v1"
 _HOST = "127.0.0.1"
 _KEY = "local"
@@ -95,8 +93,8 @@ def server_for(options: Options, thread_id: str | None, base_url: str | None, fu
     key = None if base_url is None else _KEY
     assistant = Assistant(options.model or DEFAULT_MODEL, options.instructions or "", functions)
     if options.api_for(thread_id) == "responses":
-        responses = ResponsesBackend(base_url, key, assistants={_NAME: assistant})
-        return Server(backend=responses, assistant_id=_NAME, run_options={}, name=_name(options))
+        responses = ResponsesBackend(base_url, key, assistants={ASSISTANT: assistant})
+        return Server(backend=responses, assistant_id=ASSISTANT, run_options={}, name=_name(options))
     backend = AssistantsBackend(base_url, key)
     if options.assistant is None:
         try:
@@ -114,7 +112,7 @@ def _name_on_server(assistant: Assistant) -> str:
     """Return a name that depends on the options, so that no chat changes the assistant of a chat with other options."""
     tools = [attrs.asdict(each) for each in assistant.definitions if isinstance(each, FunctionTool)]
     fields = json.dumps([assistant.model, assistant.instructions, tools], sort_keys=True)
-    return f"gpt-agent-fsm {_NAME} {hashlib.sha256(fields.encode()).hexdigest()[:12]}"
+    return f"gpt-agent-fsm {ASSISTANT} {hashlib.sha256(fields.encode()).hexdigest()[:12]}"
 
 
 def _name(options: Options) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gpt_agent_fsm.cli.chat.opening import Session, said_in
 from gpt_agent_fsm.cli.chat.screen import Screen
 
@@ -18,6 +20,9 @@ COMMANDS = {
     QUIT: "leave; so does Ctrl-D",
 }
 
+_METHODS = re.compile(r" Call [a-z_]+\(\)[^.]*\.$")
+"""The last sentence of `Agent.explain`, which names methods. A person in a chat has the commands instead."""
+
 
 class Commands:
     """Runs the commands of a chat, except for `CANCEL` and `QUIT`, which the caller handles."""
@@ -31,7 +36,7 @@ class Commands:
         agent, show = self._session.agent, self._screen.result
         match line:
             case "/state":
-                show(f"{agent.thread_id} is {agent.state}. {agent.explain()}")
+                show(f"{agent.thread_id} is {agent.state}. {_METHODS.sub('', agent.explain())}")
             case "/usage":
                 used = agent.usage
                 show(

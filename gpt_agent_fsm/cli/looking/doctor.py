@@ -15,7 +15,7 @@ from gpt_agent_fsm.engine.protocols import Saved
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "effect_of"]
 
 
 @click.command(short_help="Find threads that need a person, and repair them.")
@@ -117,8 +117,12 @@ def _advice(finding: Finding, *, may_repair: bool) -> str:
     """Return what a person can do. A person at a terminal cannot call a method, so the command comes first."""
     if not finding.commands or not may_repair:
         return finding.advice
-    effect = _continued(finding.repair).rstrip("?")
-    return f"Run doctor with --repair to {effect}. In a program: {_continued(finding.advice)}"
+    return f"Run doctor with --repair to {effect_of(finding)}. In a program: {_continued(finding.advice)}"
+
+
+def effect_of(finding: Finding) -> str:
+    """Return what the repair of a finding does, such as "answer the call call_1 with an error"."""
+    return _continued(finding.repair).rstrip("?")
 
 
 def _continued(sentence: str) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 
 import click
 
+from gpt_agent_fsm import Settings
+from gpt_agent_fsm.cli.chat.options import ASSISTANT
 from gpt_agent_fsm.cli.looking import opening, output
-from gpt_agent_fsm.engine.diagnosing import repaired
+from gpt_agent_fsm.cli.looking.doctor import effect_of
+from gpt_agent_fsm.engine.diagnosing import find, repaired
 from gpt_agent_fsm.engine.explaining import explain as explanation
-from gpt_agent_fsm.engine.protocols import Record
+from gpt_agent_fsm.engine.protocols import Record, Saved
 
 __all__ = ["explain", "history"]
 
@@ -66,7 +69,7 @@ def _print(records: Iterable[Record], *, as_json: bool) -> None:
 @opening.as_json
 @opening.without_traceback
 def explain(*, thread_id: str, url: str, as_json: bool) -> None:
-    """Say what a thread waits for, since when, what happens next, and which methods help.
+    """Say what a thread waits for, since when, what happens next, and which methods and commands help.
 
     If no process holds the store, nothing happens until a program opens it, and the command says so. The store is only
     read. The settings come from the environment, as for `Settings.from_env()`.
@@ -82,7 +85,18 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     # If no process carries out the accepted commands, they count as carried out.
     snapshot = saved.snapshot if driven else repaired(saved, (), settings, now).snapshot
     text = explanation(snapshot, settings, now, saved.due, driven=driven)
+    if not driven and (commands := _commands(saved, settings, now)):
+        text = f"{text} On the command line, run {' or '.join(commands)}."
     if as_json:
         output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})
     else:
         click.echo(output.paragraph(text))
+
+
+def _commands(saved: Saved, settings: Settings, now: float) -> list[str]:
+    """Return the commands that help the thread, each with its effect. They are refused while a process drives it."""
+    repairs = [effect_of(finding) for finding in find(saved, settings, now, owned=False) if finding.commands]
+    commands = [f"gpt-agent-fsm doctor with --repair to {' and '.join(repairs)}"] if repairs else []
+    if saved.snapshot.assistant_id == ASSISTANT:
+        commands.append("gpt-agent-fsm chat with --db and --thread to continue it")
+    return commands
