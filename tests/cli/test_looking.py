@@ -248,6 +248,22 @@ def test_a_wrong_command_exits_with_2(run, arguments):
     assert run(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize("command", [["threads"], ["history", "thread_1"], ["doctor", "--all", "--repair"]])
+def test_a_missing_store_names_the_option_and_the_variable(run, command):
+    assert "Missing option '--store' (env var: 'GPT_AGENT_STORE')." in run(*command).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ((), "give a THREAD, or --all for all threads of the store."),
+        (("thread_1", "--all"), "--all examines all threads of the store; leave out --all or thread_1."),
+    ],
+)
+def test_the_doctor_needs_a_thread_or_all_of_them(run, arguments, advice):
+    assert run("doctor", *arguments, "--store", "x").output.splitlines()[-1] == f"Error: {advice}"
+
+
 def test_the_doctor_exits_with_0_if_all_is_well_and_with_1_if_not(run, path):
     keep(path, idle())
     well = run("doctor", "--all", "--store", path)

@@ -52,8 +52,10 @@ def doctor(
       gpt-agent-fsm doctor thread_1 --store agents.db --repair
       gpt-agent-fsm doctor --all --store agents.db --repair --yes
     """  # noqa: D301 - click reads the backspace
-    if (thread_id is None) is not every:
-        raise click.UsageError("give a THREAD or --all.")
+    if thread_id is None and not every:
+        raise click.UsageError("give a THREAD, or --all for all threads of the store.")
+    if thread_id is not None and every:
+        raise click.UsageError(f"--all examines all threads of the store; leave out --all or {thread_id}.")
     if repair and as_json:
         raise click.UsageError("--repair asks and reports in sentences; leave out --json.")
     if (yes or take_over or force) and not repair:

@@ -55,9 +55,10 @@ def store_option(*, required: bool = True) -> Callable[[F], F]:
         "url",
         type=FILE_OR_URL,
         envvar="GPT_AGENT_STORE",
+        show_envvar=True,
         required=required,
         metavar="URL",
-        help="A URL such as sqlite:///agents.db, or the path of a SQLite file.  [env: GPT_AGENT_STORE]",
+        help="A URL such as sqlite:///agents.db, or the path of a SQLite file.",
     )
 
 
