@@ -86,7 +86,7 @@ def test_it_echoes_until_a_signal_and_says_so(served, number):
     answer, output = served([], said_by, number)
     assert answer == "You said: Tell me a secret"
     assert re.search(
-        r"^Serving at http://127\.0\.0\.1:\d+/v1, all is kept in memory\. Ctrl-C stops it\.$", output, re.M
+        r"^Serving at http://127\.0\.0\.1:\d+/v1 with all data in memory\. Ctrl-C stops it\.$", output, re.M
     )
     assert output.endswith("Stopped.\n")
 
@@ -127,7 +127,7 @@ def test_a_key_admits_only_requests_that_have_it(served, way):
 def test_everything_is_kept_in_the_file(served, tmp_path):
     args = ["--db", str(tmp_path / "local.db")]
     thread, output = served(args, lambda server: thread_on(server).json()["id"])
-    assert f"all is kept in {tmp_path / 'local.db'}" in output
+    assert f"with all data in {tmp_path / 'local.db'}" in output
     found = served(args, lambda server: requests.get(f"{server.base_url}/threads/{thread}", headers=BETA, timeout=9))
     assert found[0].status_code == 200
 

@@ -127,7 +127,8 @@ def serve(
         start = functools.partial(start, run_expires_after=run_expires_after, strict_schemas=strict_schemas)
         server = stack.enter_context(_listening(start, host, port, db))
         kept = "in memory" if db is None else f"in {db}"
-        click.echo(f"Serving at {server.base_url}, all is kept {kept}. Ctrl-C stops it.")
+        # Nothing but a space follows the URL, so that a terminal does not take more for a part of it.
+        click.echo(f"Serving at {server.base_url} with all data {kept}. Ctrl-C stops it.")
         stopped.wait()
     click.echo("Stopped.")
 
