@@ -85,7 +85,8 @@ class RunError(GptAgentError):
         self.run_id = run_id
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.code}, {self.thread_id}{'' if self.run_id is None else f', {self.run_id}'})"
+        code = None if names_code(self.message, self.code) else self.code
+        return f"{self.message} ({', '.join(filter(None, (code, self.thread_id, self.run_id)))})"
 
 
 class WaitInHandler(GptAgentError, RuntimeError):
@@ -152,6 +153,11 @@ class ApiError(GptAgentError):
             *([f"request {self.request_id}"] if self.request_id else []),
         ]
         return f"{self.message} ({', '.join(facts)})" if facts else self.message
+
+
+def names_code(message: str, code: str | None) -> bool:
+    """Return whether a message is, or contains, the text of an `ApiError` with this code."""
+    return any(f"code {code}{end}" in message for end in (",", ")"))
 
 
 class RequestRefused(ApiError):

@@ -59,6 +59,19 @@ def test_an_api_error_reads_as_its_message_and_the_facts_there_are(kind, facts, 
     assert str(kind(*facts)) == text
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "run_id", "text"),
+    [
+        ("x", "Gone.", "run_1", "Gone. (x, thread_1, run_1)"),
+        ("x", "Gone. (HTTP 404, code x).", None, "Gone. (HTTP 404, code x). (thread_1)"),
+        ("x", "Gone. (HTTP 404, code x, request req_1).", None, "Gone. (HTTP 404, code x, request req_1). (thread_1)"),
+        ("x", "Gone. (HTTP 404, code xy).", None, "Gone. (HTTP 404, code xy). (x, thread_1)"),
+    ],
+)
+def test_the_error_of_a_run_says_its_code_once(code, message, run_id, text):
+    assert str(errors.RunError(code, message, "thread_1", run_id)) == text
+
+
 @pytest.mark.parametrize("kind", API)
 def test_an_api_error_keeps_its_facts(kind):
     error = kind(429, "c", "M", "req_1")

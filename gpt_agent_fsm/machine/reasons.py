@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpt_agent_fsm.errors import names_code
 from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
@@ -21,7 +22,7 @@ def reason_of(snapshot: Snapshot) -> str:
     sentences = [f"{thing[0].upper()}{thing[1:]}."]
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
     if failure is not None and not already_said:
-        code = "" if failure.code is None else f" ({failure.code})"
+        code = "" if failure.code is None or names_code(failure.message, failure.code) else f" ({failure.code})"
         sentences.append(f"{_what_failed(failure)}{code}: {as_sentence(failure.message)}")
     return " ".join(sentences)
 

@@ -163,5 +163,12 @@ def test_a_message_of_a_server_ends_as_one_sentence(text, sentence):
     assert f": {sentence} Next: get_run" in told(story)
 
 
+def test_a_code_that_is_in_the_message_is_said_once():
+    message = "No. (HTTP 404, code no_such_thing)"
+    story = polling()
+    story.snapshot = attrs.evolve(story.snapshot, failure=Failure(code="no_such_thing", message=message))
+    assert told(story).count("no_such_thing") == 1
+
+
 def test_a_run_that_failed_before_is_named_until_the_next():
     assert "The last run failed" in told(polling().tell(seen(RunStatus.FAILED, code="server_error", message="Sorry")))

@@ -20,7 +20,7 @@ from gpt_agent_fsm.cli.chat.reader import Reader
 from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import CANCEL, QUIT, Commands
 from gpt_agent_fsm.engine.explaining import as_sentence
-from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError
+from gpt_agent_fsm.errors import AgentNotAlive, GptAgentError, RunError, names_code
 
 __all__ = ["Conversation", "News"]
 
@@ -116,7 +116,7 @@ class Conversation:
         if code in _BY_USER:
             self._screen.note("Cancelled.")
         else:
-            self._fail(f"{message} ({code})" if code else message)
+            self._fail(message if code is None or names_code(message, code) else f"{message} ({code})")
 
     def _fail(self, sentence: str) -> None:
         self.failures += 1
