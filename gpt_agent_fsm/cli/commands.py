@@ -13,6 +13,7 @@ from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.looking import COMMANDS
 from gpt_agent_fsm.cli.pictures import diagram, timeline
 from gpt_agent_fsm.cli.serve import serve
+from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.errors import GptAgentError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ for command in COMMANDS:
 @cli.command(short_help="Show four conversations, with a server in this process.")
 @click.option(
     "--speed",
-    type=click.FloatRange(min=0.1, max=100),
+    type=Number(0.1, 100),
     default=1.0,
     show_default=True,
     help="2 plays twice as fast.",

@@ -14,6 +14,7 @@ import click
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.backends.importing import NotAnImport, ThreadImport, import_thread
 from gpt_agent_fsm.cli.exits import INTERRUPTED
+from gpt_agent_fsm.cli.values import not_blank
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["import_thread_command"]
@@ -21,18 +22,12 @@ __all__ = ["import_thread_command"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise click.BadParameter("it must not be blank; is a variable not set?")
-    return value
-
-
 def _option(name: str, says: str, metavar: str | None = None) -> Callable[[F], F]:
-    return click.option(name, help=says, metavar=metavar, callback=_not_blank)
+    return click.option(name, help=says, metavar=metavar, callback=not_blank)
 
 
 @click.command("import-thread", short_help="Copy a thread into a new conversation.")
-@click.argument("thread_id", callback=_not_blank)
+@click.argument("thread_id", callback=not_blank)
 @_option("--from-url", "Base URL of the thread's server: the address before /threads.  [default: OPENAI_BASE_URL]")
 @_option("--from-key", "The API key of the thread's server.  [default: OPENAI_API_KEY]")
 @_option("--to-url", "Base URL of the conversation's server.  [default: as --from-url]")

@@ -17,7 +17,7 @@ import click
 
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
-from gpt_agent_fsm.cli.paths import FILE_OR_URL
+from gpt_agent_fsm.cli.values import FILE_OR_URL, Number
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
@@ -69,7 +69,7 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 )
 @click.option(
     "--run-expires-after",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, 1_000_000_000, min_open=True, max_open=True),
     default=600.0,
     show_default=True,
     metavar="SECONDS",

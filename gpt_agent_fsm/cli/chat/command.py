@@ -22,7 +22,7 @@ from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.library_log import library_log
-from gpt_agent_fsm.cli.paths import FILE_OR_URL
+from gpt_agent_fsm.cli.values import FILE_OR_URL, not_blank
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["chat"]
@@ -42,12 +42,6 @@ _SHOWN_AGAIN = 6
 """How many earlier messages are shown when a conversation continues."""
 
 
-def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not value.strip():
-        raise click.BadParameter("it must not be blank; is a variable not set?")
-    return value
-
-
 @click.command(epilog=_EXAMPLES)
 @click.option(
     "--api",
@@ -56,11 +50,11 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
     "--assistant or the thread belongs]",
 )
 @click.option(
-    "--model", callback=_not_blank, help=f"The model that answers.  [default: {DEFAULT_MODEL}, or the assistant's own]"
+    "--model", callback=not_blank, help=f"The model that answers.  [default: {DEFAULT_MODEL}, or the assistant's own]"
 )
-@click.option("--instructions", callback=_not_blank, help="The system prompt.")
+@click.option("--instructions", callback=not_blank, help="The system prompt.")
 @click.option(
-    "--assistant", metavar="ID", callback=_not_blank, help="Talk to this assistant of the server (Assistants API)."
+    "--assistant", metavar="ID", callback=not_blank, help="Talk to this assistant of the server (Assistants API)."
 )
 @click.option(
     "--tools",
@@ -72,16 +66,16 @@ def _not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str 
     "--db",
     type=FILE_OR_URL,
     metavar="PATH|URL",
-    callback=_not_blank,
+    callback=not_blank,
     help="Keep the conversation in this SQLite file or database, and continue the one that is there.",
 )
 @click.option(
     "--key",
     metavar="NAME",
-    callback=_not_blank,
+    callback=not_blank,
     help=f"The name of the conversation in the database.  [default: {DEFAULT_KEY}]",
 )
-@click.option("--thread", metavar="ID", callback=_not_blank, help="Continue this thread or conversation of the server.")
+@click.option("--thread", metavar="ID", callback=not_blank, help="Continue this thread or conversation of the server.")
 @click.option(
     "--script",
     type=click.Path(exists=True, dir_okay=False),

@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
-from gpt_agent_fsm.cli.paths import FILE_OR_URL
+from gpt_agent_fsm.cli.values import FILE_OR_URL
 from gpt_agent_fsm.errors import GptAgentError, StoreError
 
 if TYPE_CHECKING:

@@ -21,7 +21,9 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 def _duration(_: click.Context, __: click.Parameter, value: str) -> timedelta:
     found = re.fullmatch(r"([0-9]{1,8})([smhd])", value.strip())
     if found is None:
-        raise click.BadParameter("write a whole number and a unit (s, m, h or d), such as 30d or 12h.")
+        raise click.BadParameter(
+            "write a whole number of at most 8 digits and a unit (s, m, h or d), such as 30d or 12h."
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 

@@ -10,6 +10,7 @@ import attrs
 import click
 
 from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.engine.diagnosing import reason_of
 from gpt_agent_fsm.engine.protocols import ThreadRow
 
@@ -29,7 +30,7 @@ _NOT_DRIVEN = "No process holds this store, so nothing happens until a program o
 @click.option("--watch", is_flag=True, help="Show the table again and again, until Ctrl-C.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1),
+    type=Number(0.1, 86_400),
     default=2.0,
     show_default=True,
     help="Seconds between two tables.",

@@ -1,0 +1,36 @@
+"""The values of options: paths and URLs, numbers, and texts that must not be blank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+__all__ = ["FILE_OR_URL", "Number", "not_blank"]
+
+FILE_OR_URL = click.Path(readable=False)
+"""The type of the options that take a path or a URL. The shell completes paths. Nothing is checked."""
+
+
+class Number(click.FloatRange):
+    """The type of the options that take a number in a range. It refuses `nan`, which click takes for any range."""
+
+    name = "number"
+
+    def __init__(self, minimum: float, maximum: float, *, min_open: bool = False, max_open: bool = False) -> None:
+        super().__init__(minimum, maximum, min_open=min_open, max_open=max_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - as in click
+        """Return the number. Raise `click.BadParameter` for a value that is not a number in the range."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option. Raise `click.BadParameter` for a blank text."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it must not be blank; is a variable not set?")
+    return value
