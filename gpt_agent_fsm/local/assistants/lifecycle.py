@@ -46,7 +46,9 @@ def create(tx: Transaction, thread_id: str, body: Doc, lifetime: float) -> Doc:
     assistant = tx.find("assistant", assistant_id)
     if assistant is None:
         # A convenience: an id that no assistant ever had works as an assistant without instructions and tools.
-        if not assistant_id.startswith("asst_") or tx.was_there(assistant_id):
+        if not assistant_id.startswith("asst_"):
+            raise not_found("assistant", assistant_id, "; the id of an assistant begins with asst_")
+        if tx.was_there(assistant_id):
             raise not_found("assistant", assistant_id)
         assistant = objects.unknown_assistant(assistant_id)
     run = objects.run(thread_id, assistant, body, lifetime)

@@ -35,9 +35,9 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return ApiProblem(400, message, param=param, code=code)
 
 
-def not_found(what: str, object_id: str) -> ApiProblem:
-    """Return the 404 for an unknown id. `what` is a noun, such as `thread`."""
-    return ApiProblem(404, f"No {what} found with id '{object_id}'.")
+def not_found(what: str, object_id: str, advice: str = "") -> ApiProblem:
+    """Return the 404 for an unknown id. `what` is a noun, such as `thread`. `advice` is the end of the sentence."""
+    return ApiProblem(404, f"No {what} found with id '{object_id}'{advice}.")
 
 
 def unknown(what: str, object_id: str, where: str = "") -> ApiProblem:

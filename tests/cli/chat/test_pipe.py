@@ -121,7 +121,7 @@ def test_sources_and_refusals_are_shown(chat, serve):
 def test_the_error_for_an_unknown_assistant_says_its_code_once(chat):
     result = chat("--local", "--assistant", "nobody", lines=["Hello"])
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "No assistant found with id 'nobody'." in result.stderr
+    assert "No assistant found with id 'nobody'; the id of an assistant begins with asst_." in result.stderr
     assert result.stderr.count("invalid_request_error") == 1
 
 

@@ -91,9 +91,10 @@ def test_a_deleted_assistant_and_an_invalid_id_are_unknown(api):
     gone = api.post("/assistants", {"model": "m"})["id"]
     api.delete(f"/assistants/{gone}")
     thread = api.thread("Hello")
-    for unknown in (gone, "thread_1", "x"):
+    advice = "; the id of an assistant begins with asst_"
+    for unknown, end in ((gone, ""), ("thread_1", advice), ("x", advice)):
         error = api.error("POST", f"/threads/{thread}/runs", 404, json={"assistant_id": unknown})
-        assert error["message"] == f"No assistant found with id '{unknown}'."
+        assert error["message"] == f"No assistant found with id '{unknown}'{end}."
     assert api.get(f"/threads/{thread}/runs")["data"] == []
 
 
