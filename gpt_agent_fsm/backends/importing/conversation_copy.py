@@ -82,7 +82,7 @@ class ConversationCopy:
         """
         self.conversation_id = conversation_id
         read = partial(self._http.get, self._path, wire.Conversation, timeout=self._retries.timeout)
-        imported_from = lenient_text(self._retries.call(read).metadata.get(IMPORTED_FROM))
+        imported_from = lenient_text((self._retries.call(read).metadata or {}).get(IMPORTED_FROM))
         if imported_from not in (None, self._thread_id):
             raise self._not_an_import(f"it is an import of the thread {imported_from!r}")
         # The server may not yet list the items that were added a moment ago.

@@ -127,7 +127,8 @@ class ResponsesBackend(HttpFiles):
         """See `Backend.create_thread`."""
         with conversations_explained(self._http, timeout, absent=(404, 405, 501)):
             created = self._http.post("/conversations", {}, wire.Conversation, timeout=timeout)
-        self._known_metadata.read(created.id, created.metadata)
+        if created.metadata is not None:
+            self._known_metadata.read(created.id, created.metadata)
         return created.id
 
     def get_thread(self, thread_id: str, *, timeout: Timeout) -> None:

@@ -64,12 +64,19 @@ class Conversation:
         self._limits = limits_of(timeout)
 
     def metadata(self) -> Mapping[str, Any]:
-        """Return the conversation's metadata. Raises `RequestRefused` if there is no such conversation."""
+        """Return the conversation's metadata.
+
+        Raises `RequestRefused` if there is no such conversation, and `TransientError` if the metadata cannot be read.
+        """
         conversation = self._http.get(self._path, wire.Conversation, timeout=self._limits)
         if is_another_id(conversation.id, self._thread_id):
             # Otherwise the next note would give this conversation the metadata of another one.
             raise self._mixed_up("GET", f"another conversation ({conversation.id})")
         metadata = conversation.metadata
+        if metadata is None:
+            # If they counted as empty, a run that they name would be missed, and the next note would delete them.
+            sentence = f"The metadata of {self._thread_id} cannot be read: they are not an object."
+            raise unusable("GET", 200, sentence, unreadable=True)
         self._known_metadata.read(self._thread_id, metadata)
         return metadata
 

@@ -26,6 +26,7 @@ from gpt_agent_fsm.backends.shared.values import (
     lenient_id,
     lenient_mapping,
     lenient_text,
+    mapping_or_none,
     refusal_of,
     required_id,
     text_of,
@@ -132,7 +133,7 @@ def continued(options: Mapping[str, Any]) -> Mapping[str, Any]:
 @attrs.frozen(kw_only=True)
 class Conversation:
     id: str = attrs.field(default=None, converter=required_id)
-    metadata: Mapping[str, Any] = attrs.field(default=None, converter=lenient_mapping)
+    metadata: Mapping[str, Any] | None = attrs.field(default=None, converter=mapping_or_none)
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,7 @@ __all__ = [
     "lenient_mapping",
     "lenient_number",
     "lenient_text",
+    "mapping_or_none",
     "refusal_of",
     "required_id",
     "text_of",
@@ -49,6 +50,11 @@ def lenient_id(value: Any) -> str | None:
 
 def lenient_mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def mapping_or_none(value: Any) -> Mapping[str, Any] | None:
+    """Return a mapping. It is empty for an empty value, such as null or an empty list. Return None for other values."""
+    return lenient_mapping(value) if isinstance(value, dict) or not value else None
 
 
 def required_id(value: Any) -> str:

@@ -1,6 +1,9 @@
 """Metadata of conversations are read once in a while, and what others have written stays."""
 
+import pytest
+
 from gpt_agent_fsm.backends.responses.known_metadata import KnownMetadata
+from gpt_agent_fsm.errors import TransientError
 from gpt_agent_fsm.ports import RunRequest, ToolOutputsRequest
 from gpt_agent_fsm.testing import VirtualClock
 from tests.backends.responses.samples import BASE, CONVERSATION, QUEUED, RESPONSES
@@ -76,6 +79,33 @@ def test_metadata_of_another_conversation_are_not_written_into_this_one(backend,
     api.post(RESPONSES, json=QUEUED)
     start(backend, durable=False)
     assert [method for method, _ in on_the_conversation(api)] == ["GET"]
+
+
+@pytest.mark.parametrize("metadata", ["title", ["title"], 1, True])
+def test_metadata_that_are_not_an_object_fail_a_search_and_are_not_overwritten(backend, api, metadata):
+    api.get(CONVERSATION, json={"id": "conv_1", "metadata": metadata})
+    api.post(RESPONSES, json=QUEUED)
+    sentence = "The metadata of conv_1 cannot be read: they are not an object."
+    with pytest.raises(TransientError, match=sentence):
+        backend.list_runs("conv_1", limit=1, timeout=5)
+    start(backend, durable=False)
+    assert "POST" not in [method for method, _ in on_the_conversation(api)]
+
+
+@pytest.mark.parametrize("metadata", [None, [], "", {}])
+def test_metadata_that_are_empty_count_as_an_empty_object(backend, api, metadata):
+    api.get(CONVERSATION, json={"id": "conv_1", "metadata": metadata})
+    api.post(RESPONSES, json=QUEUED)
+    start(backend, durable=False)
+    assert on_the_conversation(api) == [("GET", None), ("POST", NOTE)]
+
+
+def test_the_metadata_of_a_new_conversation_that_are_not_an_object_are_read_again(backend, api):
+    api.post(f"{BASE}/conversations", json={"id": "conv_1", "metadata": "title"})
+    api.post(RESPONSES, json=QUEUED)
+    assert backend.create_thread(timeout=5) == "conv_1"
+    start(backend, durable=False)
+    assert on_the_conversation(api)[0] == ("GET", None)
 
 
 def test_a_durable_program_reads_the_metadata_once_and_leaves_no_note(backend, api):
