@@ -40,6 +40,9 @@ __all__ = [
     "tool",
 ]
 
+for _class, *_methods in ((Assistant,), (FunctionTool,), (Runtime, "connect", "start"), (Settings,)):
+    errors.explains_keywords(_class, *_methods)
+
 # Log lines are shown only if the program configures logging, as is usual for libraries.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

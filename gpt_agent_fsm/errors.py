@@ -25,6 +25,12 @@ error                         who must act        what the library does
 
 from __future__ import annotations
 
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
 __all__ = [
     "AccessDenied",
     "AgentNotAlive",
@@ -264,3 +270,48 @@ class ThreadBusy(ApiError):
     ) -> None:
         super().__init__(status, code, message, request_id)
         self.locked = locked
+
+
+# --- wrong keywords ----------------------------------------------------------------------------------------
+
+_Class = TypeVar("_Class", bound=type)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def unknown_keyword(
+    call: str, given: Iterable[str], known: Iterable[str], perhaps: Iterable[str] = ()
+) -> TypeError | None:
+    """Return the error for the first keyword that a call does not know. It names the nearest known keyword.
+
+    `perhaps` contains keywords that may be meant, although this call does not know them.
+    """
+    names = list(known)
+    for wrong in given:
+        if wrong not in names:
+            near = difflib.get_close_matches(wrong, [name for name in (*names, *perhaps) if name != wrong], 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            return TypeError(f"{call} takes no argument {wrong!r}; {advice}")
+    return None
+
+
+def explains_keywords(cls: _Class, *methods: str) -> _Class:
+    """Let the constructor and these methods of a class explain a wrong keyword. The signatures stay as they are."""
+    for name in ("__init__", *methods):
+        setattr(cls, name, _explained(getattr(cls, name)))
+    return cls
+
+
+def _explained(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the function
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            # Only now, so that a call without mistakes takes no time for this.
+            known = [each.name for each in inspect.signature(function).parameters.values() if each.kind in _NAMED]
+            error = unknown_keyword(function.__qualname__.removesuffix(".__init__"), kwargs, known[1:])
+            if error is None:
+                raise
+        raise error
+
+    return called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -185,7 +186,7 @@ class Settings:
             if not name.startswith(PREFIX) or name.startswith(_OF_THE_COMMAND_LINE):
                 continue
             if name not in fields:
-                raise ValueError(f"{name} is not a setting; the settings are {', '.join(sorted(fields))}")
+                raise ValueError(f"{name} is not a setting; {_meant(name, sorted(fields))}")
             field = fields[name]
             optional = "None" in str(field.type)
             if optional and text.strip().lower() == "none":
@@ -197,3 +198,9 @@ class Settings:
             except ValueError:
                 raise ValueError(f"{name} must be {noun}{' or none' * optional}, not {text!r}") from None
         return cls(**values)
+
+
+def _meant(variable: str, known: list[str]) -> str:
+    """Return the nearest variable, or all variables if none is near. All of them begin in the same way."""
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1)
+    return f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(known)}"

@@ -1,11 +1,17 @@
 """Everything raised on purpose has one root, says what happened in one line, and survives a trip to another process."""
 
 import copy
+import inspect
 import pickle
 
+import attrs
 import pytest
 
-from gpt_agent_fsm import errors
+from gpt_agent_fsm import Assistant, FunctionTool, Runtime, Settings, errors, tool
+from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.local import LocalServer
+from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 
 ALL = [getattr(errors, name) for name in errors.__all__]
 API = [kind for kind in ALL if issubclass(kind, errors.ApiError)]
@@ -109,3 +115,72 @@ def test_an_error_can_be_copied_and_pickled(error, again):
     assert type(twin) is type(error)
     assert str(twin) == str(error)
     assert vars(twin) == vars(error)
+
+
+# --- wrong keywords --------------------------------------------------------------------------------------------
+
+SERVER = SimulatedServer()
+
+
+def runtime():
+    return Runtime(SERVER, scheduler=VirtualScheduler())
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: Settings(hearbeat_interval=1),
+            "Settings takes no argument 'hearbeat_interval'; did you mean 'heartbeat",
+        ),
+        (lambda: attrs.evolve(Settings(), worker=1), "Settings takes no argument 'worker'; did you mean 'workers'?"),
+        (lambda: Runtime(SERVER, setings=1), "Runtime takes no argument 'setings'; did you mean 'settings'?"),
+        (
+            lambda: runtime().connect(thred_id="x"),
+            "Runtime.connect takes no argument 'thred_id'; did you mean 'thread_id'?",
+        ),
+        (lambda: runtime().start("a", kye="x"), "Runtime.start takes no argument 'kye'; did you mean 'key'?"),
+        (lambda: tool(aprove=True), "tool takes no argument 'aprove'; did you mean 'approve'?"),
+        (
+            lambda: tool(abs, zzz=1),
+            "tool takes no argument 'zzz'; there are timeout, approve, retry, strict, name, desc",
+        ),
+        (
+            lambda: Assistant("m", instruction=""),
+            "Assistant takes no argument 'instruction'; did you mean 'instructions'?",
+        ),
+        (lambda: FunctionTool(nme="x"), "FunctionTool takes no argument 'nme'; did you mean 'name'?"),
+        (
+            lambda: AssistantsBackend(api_kye=""),
+            "AssistantsBackend takes no argument 'api_kye'; did you mean 'api_key'?",
+        ),
+        (
+            lambda: ResponsesBackend(asistants={}),
+            "ResponsesBackend takes no argument 'asistants'; did you mean 'assistant",
+        ),
+        (lambda: SQLStore("sqlite://", readonly=1), "SQLStore takes no argument 'readonly'; did you mean 'read_only'?"),
+        (lambda: LocalServer(prot=1), "LocalServer takes no argument 'prot'; did you mean 'port'?"),
+    ],
+)
+def test_a_wrong_keyword_is_refused_with_the_nearest_right_one(call, sentence):
+    with pytest.raises(TypeError) as raised:
+        call()
+    assert str(raised.value).startswith(sentence)
+    assert raised.value.__context__ is None, "the traceback shows the sentence alone"
+
+
+def test_another_error_of_a_call_stays_as_it_is():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'backend'"):
+        Runtime()
+
+    def explode():
+        raise TypeError("within")
+        yield
+
+    with pytest.raises(TypeError, match=r"^within$"):
+        Runtime(SERVER, tools=explode())
+
+
+def test_the_signature_of_a_class_stays_as_it_is():
+    assert list(inspect.signature(Runtime).parameters) == ["backend", "settings", "store", "tools", "scheduler", "rng"]
+    assert list(inspect.signature(Settings).parameters) == [field.name for field in attrs.fields(Settings)]

@@ -6,5 +6,9 @@ The HTTP format of an API is called its *wire*. The folder `http` makes the HTTP
 
 from gpt_agent_fsm.backends.assistants import AssistantsBackend
 from gpt_agent_fsm.backends.responses import ResponsesBackend
+from gpt_agent_fsm.errors import explains_keywords
 
 __all__ = ["AssistantsBackend", "ResponsesBackend"]
+
+for _class in (AssistantsBackend, ResponsesBackend):
+    explains_keywords(_class)

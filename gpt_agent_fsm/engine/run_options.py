@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal, TypedDict
 
+from gpt_agent_fsm.errors import unknown_keyword
 from gpt_agent_fsm.tools.output import Output
 
 __all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "options_text", "output_of"]
@@ -17,6 +18,8 @@ _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
 """How many metadata entries a program may set. The APIs keep 16 entries, and the library itself needs some of them."""
 _MAX_NAME, _MAX_VALUE = 64, 512
+_OF_METHODS = ("output", "timeout", "when")
+"""The other keywords of the methods that take options of a run."""
 _CHOICES = ("auto", "none", "required")
 
 
@@ -56,9 +59,9 @@ def options_text(
     support.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
+    if (error := unknown_keyword("a message", wanted, _CHECKS, _OF_METHODS)) is not None:
+        raise error
     for name, value in wanted.items():
-        if name not in _CHECKS:
-            raise TypeError(f"there is no option {name!r} for a run; there are {', '.join(_CHECKS)}")
         if problem := _CHECKS[name](value):
             raise ValueError(f"{name} must be {problem}, not {value!r}")
     if output is not None:

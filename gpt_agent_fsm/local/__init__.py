@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.local.http.chaos import Chaos
 from gpt_agent_fsm.local.http.recording import SeenRequest
 from gpt_agent_fsm.local.models.answer_parts import (
@@ -73,3 +74,6 @@ __all__ = [
     "Usage",
     "WebSearch",
 ]
+
+for _class in (Chaos, ChatCompletionsModel, LocalServer, ScriptedModel):
+    explains_keywords(_class)

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.errors import StoreError, explains_keywords
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import Log, get_logger
@@ -41,6 +41,7 @@ _GRACE = 1.0
 """The seconds that a caller waits after the timeout. In this time, the transaction may still raise a better error."""
 
 
+@explains_keywords
 class SQLStore:
     """Keeps threads in a database. When `accept` or `commit` returns, its data survives a crash and a power failure.
 

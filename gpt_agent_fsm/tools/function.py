@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 import attrs
 
 from gpt_agent_fsm.callables import why_not_callable, why_nothing_runs
-from gpt_agent_fsm.errors import ToolArgumentsError
+from gpt_agent_fsm.errors import ToolArgumentsError, unknown_keyword
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
 from gpt_agent_fsm.tools.context import ToolContext
 from gpt_agent_fsm.tools.definition import FunctionTool
@@ -59,6 +59,7 @@ def _identity(function: object) -> object:
 
 
 _RETRY = _must_be('"never" or "safe"', lambda value: value in ("never", "safe"))
+_OPTIONS = ("timeout", "approve", "retry", "strict", "name", "description")
 _STRICT = _must_be("True, False or None", lambda value: value is None or isinstance(value, bool))
 
 
@@ -195,6 +196,8 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any: 
         name: the name for the model. By default it is the function's name.
         description: the description for the model. By default it comes from the docstring.
     """
+    if (error := unknown_keyword("tool", options, _OPTIONS)) is not None:
+        raise error
     namespace = _local_names(sys._getframe(1))
 
     def make(function: Callable[..., Any]) -> Tool[..., Any]:

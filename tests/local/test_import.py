@@ -21,6 +21,8 @@ def test_without_the_extra_the_import_says_how_to_install_it(missing):
 
 LEAVES = {"gpt_agent_fsm.forks", "gpt_agent_fsm.logs"}
 """What every OS thread, lock and log line of the package needs, and what knows nothing of the package."""
+KEYWORDS = ("gpt_agent_fsm.errors", "explains_keywords")
+"""What explains a wrong keyword of a public class. It knows nothing of the package, either."""
 
 
 def test_only_the_client_of_other_servers_imports_anything_else_of_the_library_than_its_leaves():
@@ -29,6 +31,6 @@ def test_only_the_client_of_other_servers_imports_anything_else_of_the_library_t
             if isinstance(node, ast.ImportFrom):
                 module = node.module or ""
                 own = not module.startswith("gpt_agent_fsm") or f"{module}.".startswith("gpt_agent_fsm.local.")
-                own = own or module in LEAVES
+                own = own or module in LEAVES or (module, *(each.name for each in node.names)) == KEYWORDS
                 assert own or path.parent.name == "chat_completions", path
                 assert node.level == 0

@@ -125,8 +125,14 @@ def test_a_variable_that_is_not_a_number_is_refused_by_name(name, value, kind):
         Settings.from_env({name: value})
 
 
-def test_an_unknown_variable_is_refused_and_the_known_ones_are_named():
-    with pytest.raises(
-        ValueError, match=r"GPT_AGENT_HARTBEAT is not a setting; the settings are .*GPT_AGENT_HEARTBEAT_INTERVAL"
-    ):
-        Settings.from_env({"GPT_AGENT_HARTBEAT": "1"})
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("GPT_AGENT_HARTBEAT_INTERVAL", r"did you mean GPT_AGENT_HEARTBEAT_INTERVAL\?$"),
+        ("GPT_AGENT_MAX_WORKERS", r"did you mean GPT_AGENT_WORKERS\?$"),
+        ("GPT_AGENT_XYZZY", "the settings are GPT_AGENT_APPROVAL_TIMEOUT, .*GPT_AGENT_WORKERS$"),
+    ],
+)
+def test_an_unknown_variable_is_refused_and_the_nearest_one_or_all_are_named(name, advice):
+    with pytest.raises(ValueError, match=f"^{name} is not a setting; {advice}"):
+        Settings.from_env({name: "1"})
