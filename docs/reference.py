@@ -7,12 +7,16 @@ build. The build renews it as well, and a test fails while a page is stale.
 from __future__ import annotations
 
 import ast
+import enum
+import functools
+import importlib
 import inspect
 import re
 import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import architecture
 import attrs
@@ -220,6 +224,83 @@ def timeline_example() -> str:
     return f"```text\n{diagrams.timeline_text(example())}```\n"
 
 
+# --- all names -------------------------------------------------------------------------------------------
+
+_MODULES = ("", ".tools", ".backends", ".stores", ".local", ".testing", ".ports", ".diagrams")
+_ELSEWHERE = {"Settings": "settings.md"}
+"""Classes whose arguments have a page of their own."""
+_GIVEN = {"Agent"}
+"""Classes whose arguments are not public, because only the library makes their objects."""
+_MAX_DEFAULT = 20
+
+
+def names_reference() -> str:
+    """Return the public names of each module, with their arguments and the first sentences of their docstrings.
+
+    A name that several modules export is shown once. Types are left out, because the API reference has them.
+    """
+    lines: list[str] = []
+    shown: list[object] = []
+    for name in _MODULES:
+        module = importlib.import_module(f"gpt_agent_fsm{name}")
+        lines += [f"## gpt_agent_fsm{name}", ""]
+        for public in module.__all__:
+            value = getattr(module, public)
+            if (inspect.isclass(value) or inspect.isfunction(value)) and value not in shown:
+                shown.append(value)
+                lines.append(f"- {_use(public, value)}: {_first_sentence(value)}")
+                lines += _members(value)
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _members(value: object) -> Iterator[str]:
+    """Yield a line for each method and property. Those of a class that only implements a protocol are left out."""
+    kinds = (classmethod, property, functools.cached_property)
+    for name, member in vars(value).items() if inspect.isclass(value) else ():
+        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, kinds)):
+            sentence = _first_sentence(member)
+            if sentence and not sentence.startswith("See `"):
+                yield f"  - {_use(name, member)}: {sentence}"
+
+
+def _use(name: str, value: Any) -> str:  # noqa: ANN401 - any public object
+    """Return how a program uses a name: with its arguments and their defaults, as code."""
+    if name in _ELSEWHERE:
+        return f"[`{name}(...)`]({_ELSEWHERE[name]})"
+    value = value.__func__ if isinstance(value, classmethod) else value
+    if not callable(value) or name in _GIVEN or (inspect.isclass(value) and _is_never_made(value)):
+        return f"`{name}`"
+    signature = inspect.signature((typing.get_overloads(value) or [value])[-1])
+    arguments = [each for each in signature.parameters.values() if each.name not in ("self", "cls")]
+    plain = [each.replace(annotation=each.empty, default=_default(each.default)) for each in arguments]
+    return f"`{name}{signature.replace(parameters=plain, return_annotation=signature.empty)}`"
+
+
+def _is_never_made(cls: type) -> bool:
+    """Return whether a class is an enum, an error, a protocol or a `TypedDict`."""
+    return issubclass(cls, enum.Enum | Exception | dict) or getattr(cls, "_is_protocol", False)
+
+
+class _Default(str):
+    """A default that is shown as this text, without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _default(value: object) -> object:
+    if value is inspect.Parameter.empty:
+        return value
+    text = str(value) if isinstance(value, enum.Enum) else repr(value)
+    return _Default("..." if len(text) > _MAX_DEFAULT or value is attrs.NOTHING or text.startswith("<") else text)
+
+
+def _first_sentence(value: object) -> str:
+    first, _, _ = (inspect.getdoc(value) or "").partition("\n\n")
+    return re.split(r"(?<=[.?])\s", _one_line(first))[0]
+
+
 # --- the plan of the package -------------------------------------------------------------------------------
 
 
@@ -239,6 +320,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "events": events_reference,
     "settings": settings_reference,
     "errors": errors_reference,
+    "names": names_reference,
     "machine_overview": machine_overview,
     "machine_rows": machine_rows,
     "machine_size": machine_size,

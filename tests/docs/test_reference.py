@@ -9,11 +9,12 @@ import reference
 from timeline_example import example
 
 from gpt_agent_fsm import Settings, State, diagrams, errors, events, signals
+from gpt_agent_fsm import __all__ as public
 from gpt_agent_fsm.machine.table import TRIGGERS
 from tests.docs.pages import ROOT
 
 DOCS = ROOT / "docs"
-GENERATED = ["contributing.md", "errors.md", "events.md", "machine.md", "pictures.md", "settings.md"]
+GENERATED = ["contributing.md", "errors.md", "events.md", "machine.md", "names.md", "pictures.md", "settings.md"]
 
 
 def rows_of(text):
@@ -111,6 +112,39 @@ def test_a_new_event_appears_by_itself(monkeypatch):
         "| `dogs` | `int \\| None` | How many of them were there. |\n"
         "| `cats` | `<class 'int'>` | How many of them were there. |\n"
     )
+
+
+# --- all names --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(public) - {"errors", "events", "ports", "signals"}))
+def test_every_public_name_is_there_with_a_sentence(name):
+    section = reference.names_reference().partition("\n## gpt_agent_fsm.tools\n")[0]
+    lines = [line for line in section.splitlines() if re.match(rf"- \[?`{name}\b", line)]
+    assert len(lines) == 1
+    assert lines[0].endswith((".", "?"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  - `wait(timeout=None)`: Block until",
+        "  - `state`: The thread's state.",
+        "- `Agent`: Drives one thread.",
+        "- `tool(*, timeout=None, approve=False, retry='never', strict=None, name=None, description=None)`: Make",
+        "- `Runtime(backend, settings=..., store=None, *, tools=(), scheduler=None, rng=None)`: Drives agents.",
+        "- [`Settings(...)`](settings.md): The intervals",
+        "  - `from_env(environ=None)`: Return the settings from the environment",
+        "  - `from_yaml(source, *, wait=None)`: Return a model",
+        "- `Backend`: One API.",
+    ],
+)
+def test_a_name_is_there_as_a_program_uses_it(line):
+    assert f"\n{line}" in reference.names_reference()
+
+
+def test_a_method_that_only_implements_a_protocol_is_described_there_alone():
+    assert reference.names_reference().count("`create_run(request, *, timeout)`") == 1
 
 
 # --- settings, errors, the machine ----------------------------------------------------------------------------
