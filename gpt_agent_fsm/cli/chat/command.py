@@ -64,6 +64,7 @@ _SHOWN_AGAIN = 6
 )
 @click.option(
     "--db",
+    "--store",
     type=FILE_OR_URL,
     metavar="PATH|URL",
     callback=not_blank,

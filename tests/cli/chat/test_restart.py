@@ -167,6 +167,11 @@ def test_a_call_of_another_conversation_is_left_open(chat, monkeypatch):
     assert "unknown {}" in result.stderr
 
 
+def test_the_database_may_be_named_as_in_the_other_commands(chat):
+    chat("--store", "chat.db", lines=["one"])
+    assert "user: one" in chat("--db", "chat.db", lines=["/history"]).stdout
+
+
 def test_a_thread_of_a_server_continues_without_a_database(chat, server, api):
     first = chat(*api, lines=["one"])
     second = chat(*way_back(first), lines=["two", "/history"])
