@@ -81,6 +81,13 @@ def said_by(server):
     return answer["output"][0]["content"][0]["text"]
 
 
+def test_a_url_is_not_a_file_for_everything_and_is_not_repeated():
+    result = CliRunner().invoke(serve, ["--db", "postgresql://ann:S3cret@host/agents"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--db': it must be the path of a SQLite file, not a URL." in result.output
+    assert "S3cret" not in result.output
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_echoes_until_a_signal_and_says_so(served, number):
     answer, output = served([], said_by, number)

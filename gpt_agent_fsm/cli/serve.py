@@ -17,7 +17,7 @@ import click
 
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
-from gpt_agent_fsm.cli.values import FILE_OR_URL, Number
+from gpt_agent_fsm.cli.values import FILE_OR_URL, Number, is_like_a_url
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
@@ -28,6 +28,12 @@ _API_KEY = "GPT_AGENT_SERVE_API_KEY"
 _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 
 
+def _file(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None and is_like_a_url(str(value)):
+        raise click.BadParameter("it must be the path of a SQLite file, not a URL.")
+    return value
+
+
 @click.command(short_help="Start the embedded server.")
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; beyond loopback only with a key."
@@ -36,6 +42,7 @@ _MODEL_KEY = "GPT_AGENT_SERVE_MODEL_KEY"
 @click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=_file,
     help="Keep everything in this SQLite file, across restarts; in memory if left out.",
 )
 @click.option(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["FILE_OR_URL", "Number", "not_blank"]
+__all__ = ["FILE_OR_URL", "Number", "database", "is_like_a_url", "not_blank", "url_of"]
 
+_LIKE_A_URL = re.compile(r"@|password=|^(postgres|sqlite|mysql)\w*:", re.IGNORECASE)
 FILE_OR_URL = click.Path(readable=False)
 """The type of the options that take a path or a URL. The shell completes paths. Nothing is checked."""
 
@@ -34,3 +37,20 @@ def not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str |
     if value is not None and not value.strip():
         raise click.BadParameter("it must not be blank; is a variable not set?")
     return value
+
+
+def database(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Return the value of an option. Raise `click.BadParameter` if it is blank, or neither a path nor a URL."""
+    if value is not None and "://" not in value and is_like_a_url(value):
+        raise click.BadParameter("it is neither a path nor a URL; a URL begins with postgresql:// or sqlite:///")
+    return not_blank(context, option, value)
+
+
+def is_like_a_url(text: str) -> bool:
+    """Return whether a text is rather a URL than a path. Such a text may contain a password, so do not repeat it."""
+    return _LIKE_A_URL.search(text) is not None and not Path(text).exists()
+
+
+def url_of(text: str) -> str:
+    """Return the URL of a database from a URL or the path of a SQLite file."""
+    return text if "://" in text else f"sqlite:///{text}"

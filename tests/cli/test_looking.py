@@ -102,7 +102,7 @@ def test_the_text_of_a_message_cannot_control_the_terminal(run, path):
 def test_a_mistyped_url_is_not_repeated_because_it_may_contain_a_password(run, wrong):
     result = run("threads", "--store", wrong)
     assert result.exit_code == 2
-    assert "--store is neither a path nor a URL" in result.stderr
+    assert "it is neither a path nor a URL" in result.stderr
     assert "S3cret" not in result.output
 
 

@@ -22,7 +22,7 @@ from gpt_agent_fsm.cli.chat.screen import Screen
 from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.library_log import library_log
-from gpt_agent_fsm.cli.values import FILE_OR_URL, not_blank
+from gpt_agent_fsm.cli.values import FILE_OR_URL, database, not_blank
 from gpt_agent_fsm.errors import GptAgentError
 
 __all__ = ["chat"]
@@ -67,7 +67,7 @@ _SHOWN_AGAIN = 6
     "--store",
     type=FILE_OR_URL,
     metavar="PATH|URL",
-    callback=not_blank,
+    callback=database,
     help="Keep the conversation in this SQLite file or database, and continue the one that is there.",
 )
 @click.option(

@@ -9,6 +9,8 @@ from pathlib import Path
 import attrs
 import click
 
+from gpt_agent_fsm.cli.values import url_of
+
 __all__ = ["ASSISTANT", "DEFAULT_KEY", "DEFAULT_MODEL", "Options", "WrongOption"]
 
 
@@ -51,7 +53,8 @@ class Options:
             raise WrongOption("--key needs --db: only a database keeps the names of conversations")
         if self.assistant is not None and self.api == "responses":
             raise WrongOption("--assistant needs --api assistants: the Responses API keeps no assistants")
-        if self.is_embedded and self.database_url is not None and not self.database_url.startswith("sqlite"):
+        url = self.database_url
+        if self.is_embedded and url is not None and not url.startswith("sqlite"):
             raise WrongOption(
                 "the embedded server keeps its data beside a SQLite file: give a path as --db, or set OPENAI_API_KEY "
                 "or OPENAI_BASE_URL to use a real server"
@@ -66,9 +69,7 @@ class Options:
     @property
     def database_url(self) -> str | None:
         """The URL of the database; None without a database."""
-        if self.db is None or "://" in self.db:
-            return self.db
-        return f"sqlite:///{self.db}"
+        return None if self.db is None else url_of(self.db)
 
     @property
     def server_database(self) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from click.core import ParameterSource
 
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
-from gpt_agent_fsm.cli.values import FILE_OR_URL
+from gpt_agent_fsm.cli.values import FILE_OR_URL, database, url_of
 from gpt_agent_fsm.errors import GptAgentError, StoreError
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LIKE_A_URL = re.compile(r"@|password=|^(postgres|sqlite|mysql)\w*:", re.IGNORECASE)
-
 
 def store_option(*, required: bool = True) -> Callable[[F], F]:
     """Return the option `--store`."""
@@ -54,6 +51,7 @@ def store_option(*, required: bool = True) -> Callable[[F], F]:
         "--store",
         "url",
         type=FILE_OR_URL,
+        callback=database,
         envvar="GPT_AGENT_STORE",
         show_envvar=True,
         required=required,
@@ -111,12 +109,7 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
 
     if force and not take_over:
         raise click.UsageError("--force needs --take-over.")
-    if not url.strip():
-        raise click.UsageError("--store is blank; is a variable not set?")
-    if "://" not in url and _LIKE_A_URL.search(url) and not Path(url).exists():
-        # The text is not repeated, because it may contain a password.
-        raise click.UsageError("--store is neither a path nor a URL; a URL begins with postgresql:// or sqlite:///")
-    url = url if "://" in url else f"sqlite:///{url}"
+    url = url_of(url)
     # A store that may write creates the file. Opening it for reading first refuses a wrong path.
     with closing(SQLStore(url, read_only=True)) as reader:
         if not to_write:

@@ -51,6 +51,13 @@ def test_a_missing_package_is_one_line_that_says_how_to_install_it(folder, missi
     assert missing in done.stderr.lower()
 
 
+def test_a_mistyped_url_is_not_repeated_because_it_may_contain_a_password(chat):
+    result = chat("--db", "postgres:/ann:S3cret@host/agents", lines=["Hello"])
+    assert result.exit_code == 2
+    assert "Invalid value for '--db' / '--store': it is neither a path nor a URL" in result.stderr
+    assert "S3cret" not in result.output
+
+
 @pytest.mark.parametrize("option", ["--model", "--db", "--key", "--thread", "--assistant", "--instructions"])
 def test_a_blank_value_is_refused(chat, option):
     result = chat(option, " ", lines=["Hello"])
