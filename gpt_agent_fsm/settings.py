@@ -13,7 +13,8 @@ import attrs
 __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
-_OF_THE_COMMAND_LINE = ("GPT_AGENT_STORE", "GPT_AGENT_SERVE_")
+_STORE = "GPT_AGENT_STORE"
+_OF_THE_COMMAND_LINE = (_STORE, "GPT_AGENT_SERVE_")
 """The beginnings of the variables that set options of the command `gpt-agent-fsm`. These variables are not settings."""
 _MAX_DOUBLINGS = 60
 _MAX_VALUE = 1_000_000_000
@@ -202,5 +203,6 @@ class Settings:
 
 def _meant(variable: str, known: list[str]) -> str:
     """Return the nearest variable, or all variables if none is near. All of them begin in the same way."""
-    near = difflib.get_close_matches(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in known], 1)
+    names = [name.removeprefix(PREFIX) for name in (*known, _STORE)]
+    near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
     return f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(known)}"

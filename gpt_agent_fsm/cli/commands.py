@@ -80,7 +80,12 @@ def demo(speed: float, api: str) -> None:
 
     One conversation is plain, one calls two tools, one is rate limited twice and recovers, and one fails. All requests
     use real HTTP on the loopback interface. Neither an API key nor a network is needed.
-    """
+
+    \b
+    Examples:
+      gpt-agent-fsm demo
+      gpt-agent-fsm demo --api responses --speed 2
+    """  # noqa: D301 - click reads the backspace
     try:
         conversations = _hold(speed, api)
     except KeyboardInterrupt:

@@ -48,7 +48,12 @@ def import_thread_command(
     The command copies from the Assistants API to the Conversations API, which may be on another server. The thread is
     not changed. If the import is interrupted or fails, the command says how to continue. An import that continues adds
     only the missing messages.
-    """
+
+    \b
+    Examples:
+      gpt-agent-fsm import-thread thread_abc
+      gpt-agent-fsm import-thread thread_abc --into conv_abc
+    """  # noqa: D301 - click reads the backspace
     source = from_url or os.environ.get("OPENAI_BASE_URL", "")
     differ = to_url is not None and to_url.rstrip("/") != source.rstrip("/")
     if differ and (to_key is None or (from_url is not None and from_key is None)):

@@ -34,7 +34,16 @@ def _file(_: click.Context, __: click.Parameter, value: Path | None) -> Path | N
     return value
 
 
-@click.command(short_help="Start the embedded server.")
+_EXAMPLES = """\b
+Examples:
+  gpt-agent-fsm serve
+  gpt-agent-fsm serve --port 9000 --db server.db
+  gpt-agent-fsm serve --model script.yaml
+  gpt-agent-fsm serve --model http://localhost:11434/v1 --model-name llama3
+"""
+
+
+@click.command(short_help="Start the embedded server.", epilog=_EXAMPLES)
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; beyond loopback only with a key."
 )
@@ -167,7 +176,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
         raise click.ClickException(str(error)) from error
     except OSError as error:
         advice = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = error.strerror or str(error)
         raise click.ClickException(f"cannot listen on {host} port {port}: {reason}{advice}") from error
     except DatabaseError as error:
         raise click.ClickException(f"cannot use {db} as a database: {error.orig}") from error

@@ -119,9 +119,9 @@ class SQLStore:
     def _open_read_only(self) -> int:
         name = self._database.name
         if not self._database.is_there():
-            raise StoreError(f"There is no file of {name}; check the path. A store that may write creates the file.")
+            raise StoreError(f"There is no file of {name}; check the path. Opening it for writing creates it.")
         if not self._exists():
-            raise StoreError(f"There is no store in {name}; check the name. A store that may write creates the tables.")
+            raise StoreError(f"There is no store in {name}; check the name. Opening one for writing creates it.")
         with self._database.reading.connect() as connection:
             if schema.is_older(connection):
                 raise StoreError(

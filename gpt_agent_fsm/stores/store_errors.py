@@ -18,7 +18,7 @@ _SQLITE = {
     "SQLITE_BUSY": "it is locked by another program; close that, or let it finish",
     "SQLITE_LOCKED": "it is locked by another program; close that, or let it finish",
     "SQLITE_READONLY": "it is read-only; make the file and its directory writable",
-    "SQLITE_CANTOPEN": "it cannot be opened; check that its directory exists and is writable",
+    "SQLITE_CANTOPEN": "it cannot be opened; check that it is a file, and that its directory exists and is writable",
     "SQLITE_PERM": "it cannot be opened; check its permissions",
     "SQLITE_NOTADB": "the file is not a SQLite database; use a separate file for the store",
     "SQLITE_CORRUPT": "the file is damaged; restore it from a backup",

@@ -479,7 +479,7 @@ def test_ctrl_c_ends_a_command_that_follows_with_130_and_no_traceback(path, comm
     assert (process.returncode, problem) == (130, "")
 
 
-@pytest.mark.parametrize("command", ["threads", "history", "explain", "doctor", "prune"])
+@pytest.mark.parametrize("command", commands.cli.list_commands(None))
 def test_each_command_has_examples_and_a_whole_summary(run, command):
     assert "Examples:" in run(command, "--help").output
     (summary,) = [line for line in run("--help").output.splitlines() if line.split()[:1] == [command]]

@@ -130,6 +130,7 @@ def test_a_variable_that_is_not_a_number_is_refused_by_name(name, value, kind):
     [
         ("GPT_AGENT_HARTBEAT_INTERVAL", r"did you mean GPT_AGENT_HEARTBEAT_INTERVAL\?$"),
         ("GPT_AGENT_MAX_WORKERS", r"did you mean GPT_AGENT_WORKERS\?$"),
+        ("GPT_AGENT_SOTRE", r"did you mean GPT_AGENT_STORE\?$"),
         ("GPT_AGENT_XYZZY", "the settings are GPT_AGENT_APPROVAL_TIMEOUT, .*GPT_AGENT_WORKERS$"),
     ],
 )

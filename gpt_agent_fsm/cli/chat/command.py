@@ -23,7 +23,8 @@ from gpt_agent_fsm.cli.chat.slash_commands import COMMANDS
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.library_log import library_log
 from gpt_agent_fsm.cli.values import FILE_OR_URL, database, not_blank
-from gpt_agent_fsm.errors import GptAgentError
+from gpt_agent_fsm.engine.explaining import as_sentence
+from gpt_agent_fsm.errors import GptAgentError, InvalidThreadId
 
 __all__ = ["chat"]
 
@@ -38,6 +39,7 @@ Examples:
   printf 'Hello\\n' | gpt-agent-fsm chat
 """
 """Click does not wrap the lines of a paragraph that begins with \\b."""
+_NO_SERVER = "Neither OPENAI_API_KEY nor OPENAI_BASE_URL is set, so the embedded server"
 _SHOWN_AGAIN = 6
 """How many earlier messages are shown when a conversation continues."""
 
@@ -108,6 +110,9 @@ def chat(**options: Any) -> None:  # noqa: ANN401 - click passes the options abo
         sys.exit(INTERRUPTED)
     except ImportError as error:
         raise click.ClickException(str(error)) from error
+    except InvalidThreadId as error:
+        why = f" {_NO_SERVER} is used." if chosen.names_no_server else ""
+        raise click.ClickException(f"{as_sentence(str(error))}{why}") from error
     except (GptAgentError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(1 if failures else 0)
@@ -179,9 +184,9 @@ def _greet(screen: Screen, session: Session, options: Options, *, is_terminal: b
         screen.note("/help lists the commands, Ctrl-D leaves.")
         for said in session.earlier[-_SHOWN_AGAIN:]:
             screen.said(said.role, said.text)
-    elif options.is_embedded and not options.local and options.script is None:
+    elif options.names_no_server:
         # The author of a script who forgot to set the key must not take the echo for an answer.
-        screen.note("Neither OPENAI_API_KEY nor OPENAI_BASE_URL is set, so the embedded server repeats each message.")
+        screen.note(f"{_NO_SERVER} repeats each message.")
 
 
 def _say_way_back(screen: Screen, options: Options, session: Session, *, is_terminal: bool) -> None:

@@ -67,6 +67,11 @@ class Options:
         return self.local or self.script is not None or not named
 
     @property
+    def names_no_server(self) -> bool:
+        """True if the embedded server answers only because neither the options nor the environment name a server."""
+        return self.is_embedded and not self.local and self.script is None
+
+    @property
     def database_url(self) -> str | None:
         """The URL of the database; None without a database."""
         return None if self.db is None else url_of(self.db)

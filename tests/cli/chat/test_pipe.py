@@ -118,6 +118,15 @@ def test_sources_and_refusals_are_shown(chat, serve):
     assert "source: Oslo https://example.org" in result.stderr
 
 
+def test_a_thread_that_the_embedded_server_does_not_know_brings_the_reason_why_it_was_asked(chat):
+    why = "Neither OPENAI_API_KEY nor OPENAI_BASE_URL is set, so the embedded server is used."
+    result = chat("--thread", "thread_1", lines=["Hello"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "knows no thread 'thread_1'" in result.stderr
+    assert result.stderr.endswith(f" {why}\n")
+    assert why not in chat("--local", "--thread", "thread_1", lines=["Hello"]).stderr
+
+
 def test_the_error_for_an_unknown_assistant_says_its_code_once(chat):
     result = chat("--local", "--assistant", "nobody", lines=["Hello"])
     assert (result.exit_code, result.stdout) == (1, "")

@@ -61,7 +61,7 @@ def test_a_url_with_two_slashes_is_refused_with_the_right_url(path):
 
 
 def test_a_missing_directory_is_named(tmp_path):
-    with pytest.raises(StoreError, match=r"missing/agents.db failed: .* check that its directory exists"):
+    with pytest.raises(StoreError, match=r"missing/agents.db failed: .* its directory exists"):
         SQLStore(f"sqlite:///{tmp_path}/missing/agents.db")
 
 
