@@ -32,10 +32,6 @@ from gpt_agent_fsm.tools.outputs import json_text
 
 __all__ = ["Agent", "Answer"]
 
-_RECENT = 200
-"""How many of the newest history records a diagram reads, to mark the arrows that the thread has taken."""
-
-
 _MAX_WAIT = 1e12
 """The longest finite wait in seconds. A longer wait is refused, unless it is infinite."""
 
@@ -355,12 +351,12 @@ class Agent:
         text of messages. Reads the store. Raises `ValueError` for an unknown format, and `AgentNotAlive`.
         """
         from gpt_agent_fsm import diagrams  # noqa: PLC0415 - most programs draw nothing
+        from gpt_agent_fsm.engine.showing import diagram_of_thread  # noqa: PLC0415
 
-        state, store = self.state, self._roster.store
-        saved = store.load(self.thread_id)
-        after = max(0, saved.last_seq - _RECENT) if saved else 0
-        recent = [record.event for record in store.history(self.thread_id, after)]
-        return diagrams.render(diagrams.diagram_of(state, recent), format)
+        self._check_alive()
+        saved = self._roster.store.load(self.thread_id)
+        shown = diagram_of_thread(self._roster.store, self._driver.snapshot, saved.last_seq if saved else 0)
+        return diagrams.render(shown, format)
 
     def _repr_html_(self) -> str:
         """Return the diagram for a notebook, or only the `repr` if the agent is not alive or the drawing fails."""

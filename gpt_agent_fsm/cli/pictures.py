@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_given, was_pruned, without_traceback
+from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_given, without_traceback
+from gpt_agent_fsm.engine.showing import diagram_of_thread, was_pruned
 
 __all__ = ["diagram", "timeline"]
 
@@ -17,8 +18,6 @@ _FILES = {
     "machine.svg": diagrams.svg,
     "happy-path.svg": diagrams.happy_path,
 }
-_RECENT = 200
-"""How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""
 
 
 @click.command(short_help="Draw the state machine, or the state of a thread in it.")
@@ -98,8 +97,7 @@ def _diagram(thread_id: str | None, url: str | None) -> diagrams.Diagram:
         raise click.UsageError("--thread needs --store, or GPT_AGENT_STORE in the environment.")
     with opened(url) as store:
         saved = load(store, thread_id)
-        records = store.history(thread_id, max(0, saved.last_seq - _RECENT))
-    return diagrams.diagram_of(saved.snapshot.state, [record.event for record in records])
+        return diagram_of_thread(store, saved.snapshot, saved.last_seq)
 
 
 def _write_all(directory: Path) -> None:

@@ -30,17 +30,18 @@ def explain(
     due: float | None = None,
     *,
     held: bool = False,
-    driven: bool = True,
+    halt: str = "",
 ) -> str:
     """Return sentences that say what the thread waits for, since when, what happens next, and which methods help.
 
     `now`, and the time `due` of the next step, are in seconds since the epoch. `held` is True if the limits of the API
-    key hold the next request back. `driven` is False if no process drives the thread.
+    key hold the next request back. `halt` is a sentence that says why nothing happens; "" if something drives the
+    thread.
     """
     sentences = [reason_of(snapshot)]
     if snapshot.waiting is not None:
         sentences.append(f"It has waited for {_duration(now - snapshot.waiting.since)}, since {_moment(snapshot)}.")
-    next_step = _next_step(snapshot, now, due, held=held) if driven else _stopped_step(snapshot)
+    next_step = _stopped_step(snapshot, halt) if halt else _next_step(snapshot, now, due, held=held)
     sentences += [next_step, _advice(snapshot, settings)]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -72,11 +73,10 @@ def _next_step(snapshot: Snapshot, now: float, due: float | None, *, held: bool)
     return f"Next: {operation}, in {_duration(due - now)}{why}."
 
 
-def _stopped_step(snapshot: Snapshot) -> str:
+def _stopped_step(snapshot: Snapshot, halt: str) -> str:
     if snapshot.pending is None:
         return ""
-    operation = snapshot.pending.request.operation
-    return f"No process holds the store, so nothing happens until a program opens it. Next: {operation}."
+    return f"{halt} Next: {snapshot.pending.request.operation}."
 
 
 def _advice(snapshot: Snapshot, settings: Settings) -> str:

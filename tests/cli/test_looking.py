@@ -127,7 +127,7 @@ def test_a_store_without_a_process_is_said_to_do_nothing(run, path, monkeypatch)
     keep(path, polling())
     stopped = "No process holds the store, so nothing happens until a program opens it. Next: get_run."
     assert stopped in run("explain", "thread_1", "--store", path).output
-    assert run("threads", "--store", path).stderr.startswith("No process holds this store")
+    assert run("threads", "--store", path).stderr.startswith("No process holds the store")
     with contextlib.closing(SQLStore(f"sqlite:///{path}")):
         holder = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
@@ -142,7 +142,7 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
         store.accept("thread_1", say())
     assert "A message waits to be posted." in run("explain", "thread_1", "--store", path).output
     listed = run("threads", "--store", path)
-    assert listed.stderr.startswith("No process holds this store")
+    assert listed.stderr.startswith("No process holds the store")
     assert "An accepted command waits to be carried out." in listed.stdout
     assert "at rest" not in listed.stdout
 

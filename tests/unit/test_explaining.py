@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from gpt_agent_fsm.engine.explaining import explain
+from gpt_agent_fsm.engine.showing import NOT_HELD
 from gpt_agent_fsm.machine.objects import Failure, Usage
 from gpt_agent_fsm.machine.reasons import as_sentence
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -130,10 +131,10 @@ def test_it_says_what_comes_next_and_when():
 
 
 def test_without_a_process_nothing_comes_next_by_itself():
-    stopped = told(polling(), driven=False)
+    stopped = told(polling(), halt=NOT_HELD)
     assert "No process holds the store, so nothing happens until a program opens it. Next: get_run." in stopped
     assert "now" not in stopped
-    assert "No process" not in told(idle(), driven=False)
+    assert "No process" not in told(idle(), halt=NOT_HELD)
 
 
 def test_a_thread_at_rest_has_no_next_step():

@@ -11,6 +11,7 @@ import click
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, repaired
 from gpt_agent_fsm.engine.protocols import Saved
+from gpt_agent_fsm.engine.showing import printable
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -108,11 +109,11 @@ def _print(found: list[Finding], *, as_json: bool, may_repair: bool) -> None:
 
 def _print_problem(finding: Finding) -> None:
     kind = str(finding.kind).replace("_", " ")
-    click.echo(output.printable(f"{finding.thread_id}: {kind}. {finding.problem}"))
+    click.echo(printable(f"{finding.thread_id}: {kind}. {finding.problem}"))
 
 
 def _print_below(sentence: str) -> None:
-    click.echo(f"  {output.printable(sentence)}")
+    click.echo(f"  {printable(sentence)}")
 
 
 def _advice(finding: Finding, *, may_repair: bool) -> str:
@@ -148,7 +149,7 @@ def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> set[str]:
 def _is_wanted(question: str, *, yes: bool) -> bool:
     if yes:
         _print_below(f"{question} Yes.")
-    return yes or click.confirm(f"  {output.printable(question)}")
+    return yes or click.confirm(f"  {printable(question)}")
 
 
 def _print_left(left: list[Finding], repaired_threads: set[str]) -> None:
@@ -156,7 +157,7 @@ def _print_left(left: list[Finding], repaired_threads: set[str]) -> None:
     for finding in left:
         if finding.thread_id in repaired_threads and finding.kind in (FindingKind.STUCK_RUN, FindingKind.UNFINISHED):
             # This is not another problem: the thread continues from the repair as soon as a program drives it.
-            click.echo(f"{output.printable(finding.thread_id)}: repaired, but this was not sent to the server yet.")
+            click.echo(f"{printable(finding.thread_id)}: repaired, but this was not sent to the server yet.")
             _print_below(finding.advice)
         else:
             _print([finding], as_json=False, may_repair=True)

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -21,7 +21,7 @@ from gpt_agent_fsm.cli.values import FILE_OR_URL, database, url_of
 from gpt_agent_fsm.errors import GptAgentError, StoreError
 
 if TYPE_CHECKING:
-    from gpt_agent_fsm.engine.protocols import Record, Saved
+    from gpt_agent_fsm.engine.protocols import Saved
     from gpt_agent_fsm.stores import SQLStore
     from gpt_agent_fsm.stores.holder import Holder
 
@@ -36,7 +36,6 @@ __all__ = [
     "store_option",
     "take_over_options",
     "was_given",
-    "was_pruned",
     "without_traceback",
 ]
 
@@ -173,11 +172,6 @@ def load(store: SQLStore, thread_id: str) -> Saved:
         advice = "check the id and --store. gpt-agent-fsm threads lists the ids."
         raise click.ClickException(f"There is no thread {thread_id!r} in this store; {advice}")
     return saved
-
-
-def was_pruned(records: Sequence[Record], saved: Saved) -> bool:
-    """Return whether older records than `records`, the whole history of a thread, were forgotten."""
-    return records[0].seq > 1 if records else saved.last_seq > 0
 
 
 def settings() -> Settings:

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 from gpt_agent_fsm.engine.protocols import Record
+from gpt_agent_fsm.engine.showing import fields_of, json_value, moment, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
-    "age",
-    "fields_of",
     "is_terminal",
     "line_of",
-    "moment",
     "paragraph",
     "plain_table",
     "print_json",
     "print_json_array",
-    "printable",
     "rich_table",
 ]
 
@@ -44,22 +38,13 @@ def is_terminal() -> bool:
 
 def print_json(value: object) -> None:
     """Print a value as JSON in ASCII, which passes through every pipe, whatever the texts of the model contain."""
-    click.echo(json.dumps(value, default=_to_json))
+    click.echo(json.dumps(value, default=json_value))
 
 
 def print_json_array(values: Sequence[object]) -> None:
     """Print an array with one value per line. Python's own indentation would take several times as long."""
-    lines = ",\n".join(json.dumps(value, default=_to_json) for value in values)
+    lines = ",\n".join(json.dumps(value, default=json_value) for value in values)
     click.echo(f"[\n{lines}\n]" if values else "[]")
-
-
-def _to_json(value: object) -> object:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-
-def fields_of(record: Record) -> dict[str, object]:
-    """Return a record with its event's fields."""
-    return {"seq": record.seq, "at": record.at, "type": type(record.event).__name__, **attrs.asdict(record.event)}
 
 
 def line_of(record: Record) -> str:
@@ -67,15 +52,8 @@ def line_of(record: Record) -> str:
     fields = {
         name: value for name, value in fields_of(record).items() if name not in ("seq", "at", "type", "thread_id")
     }
-    texts = (f"{name}={json.dumps(value, ensure_ascii=False, default=_to_json)}" for name, value in fields.items())
+    texts = (f"{name}={json.dumps(value, ensure_ascii=False, default=json_value)}" for name, value in fields.items())
     return printable(f"{record.seq:>5}  {moment(record.at)}  {type(record.event).__name__}  {'  '.join(texts)}")
-
-
-def printable(text: str) -> str:
-    """Return a text without control characters, because a terminal would obey them."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def paragraph(text: str) -> str:
@@ -85,19 +63,6 @@ def paragraph(text: str) -> str:
         return text
     width = shutil.get_terminal_size().columns
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def moment(at: float) -> str:
-    """Return a time in seconds since the epoch as text, in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its largest unit, such as 5m."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(int(seconds), 0)}s"
 
 
 def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,9 +11,9 @@ from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.chat.options import ASSISTANT
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.looking.doctor import effect_of
-from gpt_agent_fsm.engine.diagnosing import find, repaired
-from gpt_agent_fsm.engine.explaining import explain as explanation
+from gpt_agent_fsm.engine.diagnosing import find
 from gpt_agent_fsm.engine.protocols import Record, Saved
+from gpt_agent_fsm.engine.showing import NOT_HELD, explanation, fields_of, was_pruned
 
 __all__ = ["explain", "history"]
 
@@ -40,10 +40,10 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     with opening.opened(url) as store:
         saved, records = opening.load(store, thread_id), store.history(thread_id)
-        if opening.was_pruned(records, saved):
+        if was_pruned(records, saved):
             click.echo("Older events were pruned.", err=True)
         if as_json and not follow:
-            output.print_json_array([output.fields_of(record) for record in records])
+            output.print_json_array([fields_of(record) for record in records])
             return
         last = 0
         while True:
@@ -58,7 +58,7 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
 def _print(records: Iterable[Record], *, as_json: bool) -> None:
     for record in records:
         if as_json:
-            output.print_json(output.fields_of(record))
+            output.print_json(fields_of(record))
         else:
             click.echo(output.line_of(record))
 
@@ -81,11 +81,9 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     settings, now = opening.settings(), time.time()
     with opening.opened(url) as store:
-        saved, driven = opening.load(store, thread_id), opening.is_held(store)
-    # If no process carries out the accepted commands, they count as carried out.
-    snapshot = saved.snapshot if driven else repaired(saved, (), settings, now).snapshot
-    text = explanation(snapshot, settings, now, saved.due, driven=driven)
-    if not driven and (commands := _commands(saved, settings, now)):
+        saved, halt = opening.load(store, thread_id), "" if opening.is_held(store) else NOT_HELD
+    text = explanation(saved, settings, now, halt)
+    if halt and (commands := _commands(saved, settings, now)):
         text = f"{text} On the command line, run {' or '.join(commands)}."
     if as_json:
         output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})

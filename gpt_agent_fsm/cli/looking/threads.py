@@ -11,8 +11,8 @@ import click
 
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.values import Number
-from gpt_agent_fsm.engine.diagnosing import reason_of
 from gpt_agent_fsm.engine.protocols import ThreadRow
+from gpt_agent_fsm.engine.showing import NOT_HELD, age, printable, waiting_for
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["threads"]
 
 _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
-_AT_REST = "The thread is at rest."
-_NOT_DRIVEN = "No process holds this store, so nothing happens until a program opens it."
 
 
 @click.command()
@@ -71,16 +69,7 @@ def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
     if opening.is_held(store):
         return ""
     rest = all(row.snapshot.settled and not row.commands for row in found)
-    return "" if rest else _NOT_DRIVEN
-
-
-def _waiting_for(row: ThreadRow) -> str:
-    """Return what a thread waits for. The snapshot does not contain the commands that wait to be carried out."""
-    reason = reason_of(row.snapshot)
-    if not row.commands:
-        return reason
-    waits = "An accepted command waits" if row.commands == 1 else f"{row.commands:,} accepted commands wait"
-    return f"{waits} to be carried out." if reason == _AT_REST else f"{waits} to be carried out. {reason}"
+    return "" if rest else NOT_HELD
 
 
 def _print(found: Sequence[ThreadRow], *, as_json: bool) -> None:
@@ -116,12 +105,12 @@ def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
     now = time.time()
     return [
         (
-            output.printable(row.snapshot.thread_id),
+            printable(row.snapshot.thread_id),
             str(row.snapshot.state),
             row.last_event or "-",
-            "-" if row.last_event_at is None else output.age(now - row.last_event_at),
+            "-" if row.last_event_at is None else age(now - row.last_event_at),
             f"{row.snapshot.usage.total_tokens:,}",
-            output.printable(_waiting_for(row)),
+            printable(waiting_for(row)),
         )
         for row in found
     ]
@@ -133,7 +122,7 @@ def _fields(row: ThreadRow) -> dict[str, object]:
         "thread_id": snapshot.thread_id,
         "state": str(snapshot.state),
         "run_id": snapshot.run_id,
-        "waiting_for": _waiting_for(row),
+        "waiting_for": waiting_for(row),
         "waiting_since": None if snapshot.waiting is None else snapshot.waiting.since,
         "parked": snapshot.outbox.parked,
         "last_event": row.last_event,

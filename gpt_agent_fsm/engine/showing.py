@@ -1,0 +1,103 @@
+"""Shows the threads of a store: a row of the list, a record, a text, and pictures.
+
+The commands and the pages of the inspector use these functions, so both say the same. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import attrs
+
+from gpt_agent_fsm import diagrams
+from gpt_agent_fsm.engine.diagnosing import repaired
+from gpt_agent_fsm.engine.explaining import explain
+from gpt_agent_fsm.engine.history import history_page
+from gpt_agent_fsm.engine.protocols import Record, Saved, Store, ThreadRow
+from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = [
+    "NOT_HELD",
+    "age",
+    "diagram_of_thread",
+    "explanation",
+    "fields_of",
+    "json_value",
+    "moment",
+    "printable",
+    "waiting_for",
+    "was_pruned",
+]
+
+NOT_HELD = "No process holds the store, so nothing happens until a program opens it."
+"""Why nothing happens in a store whose threads no process drives."""
+_AT_REST = "The thread is at rest."
+_RECENT = 200
+"""How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""
+
+
+def waiting_for(row: ThreadRow) -> str:
+    """Return what a thread waits for. The snapshot does not contain the commands that wait to be carried out."""
+    reason = reason_of(row.snapshot)
+    if not row.commands:
+        return reason
+    waits = "An accepted command waits" if row.commands == 1 else f"{row.commands:,} accepted commands wait"
+    return f"{waits} to be carried out." if reason == _AT_REST else f"{waits} to be carried out. {reason}"
+
+
+def explanation(saved: Saved, settings: Settings, now: float, halt: str = "") -> str:
+    """Return the sentences of `explain` about a thread of a store. `halt` says why nothing happens, if this is so."""
+    # If nothing carries out the accepted commands, they count as carried out.
+    snapshot = repaired(saved, (), settings, now).snapshot if halt else saved.snapshot
+    return explain(snapshot, settings, now, saved.due, halt=halt)
+
+
+def was_pruned(records: Sequence[Record], saved: Saved) -> bool:
+    """Return whether older records than `records`, the whole history of a thread, were forgotten."""
+    return records[0].seq > 1 if records else saved.last_seq > 0
+
+
+def diagram_of_thread(store: Store, snapshot: Snapshot, last_seq: int) -> diagrams.Diagram:
+    """Return the machine with the state of a thread lit, and the arrows that the thread has taken marked.
+
+    `last_seq` is the number of the thread's newest record.
+    """
+    recent = history_page(store, snapshot.thread_id, max(0, last_seq - _RECENT))
+    return diagrams.diagram_of(snapshot.state, [record.event for record in recent])
+
+
+# --- texts --------------------------------------------------------------------------------------------
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """Return a record with its event's fields."""
+    return {"seq": record.seq, "at": record.at, "type": type(record.event).__name__, **attrs.asdict(record.event)}
+
+
+def json_value(value: object) -> object:
+    """Return a value that is not a JSON value as one. This is the argument `default` of `json.dumps`."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, because a terminal would obey them."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def moment(at: float) -> str:
+    """Return a time in seconds since the epoch as text, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def age(seconds: float) -> str:
+    """Return a duration in its largest unit, such as 5m."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return f"{max(int(seconds), 0)}s"
