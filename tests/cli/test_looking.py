@@ -383,8 +383,12 @@ def test_a_store_of_a_living_process_is_taken_over_only_by_force(run, path, monk
             store.commit(idle().snapshot, consumed=0, events=[], at=1.0, due=None)
 
 
-def test_a_process_that_has_died_in_a_container_and_had_the_same_number_holds_nothing(run, path):
-    with contextlib.closing(SQLStore(f"sqlite:///{path}")):
+def test_a_process_that_has_died_in_a_container_and_had_the_same_number_holds_nothing(run, path, monkeypatch):
+    before = Holder(host=socket.gethostname(), pid=os.getpid(), since=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Holder, "here", classmethod(lambda _cls: before))
+        store = SQLStore(f"sqlite:///{path}")
+    with contextlib.closing(store):
         assert run("prune", "--older-than", "0s", "--store", path).exit_code == 0
 
 

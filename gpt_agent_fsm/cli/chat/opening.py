@@ -14,7 +14,6 @@ from gpt_agent_fsm import Agent, Runtime, Settings, events, signals
 from gpt_agent_fsm.cli.chat.options import Options
 from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
-from gpt_agent_fsm.cli.looking.opening import runs_elsewhere
 from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
 from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
@@ -151,7 +150,7 @@ def _open_store(options: Options) -> Store:
 
 
 def _refuse_if_held(holder: Holder) -> None:
-    if runs_elsewhere(holder):
+    if holder.runs:
         # Opening the store would end the conversations of that program.
         raise StoreError(f"the database is in use by {holder}: end it first, or give another --db")
 

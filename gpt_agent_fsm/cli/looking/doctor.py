@@ -12,6 +12,7 @@ from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, repaired
 from gpt_agent_fsm.engine.protocols import Saved
 from gpt_agent_fsm.engine.showing import printable
+from gpt_agent_fsm.stores.holder import is_held
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -64,7 +65,7 @@ def doctor(
     writing = opening.opened(url, to_write=repair, take_over=take_over, force=force)
     with opening.complaints() as said, writing as store:
         # A store that was opened for repairs is held by this command, so no program drives its threads.
-        owned = not repair and opening.is_held(store)
+        owned = not repair and is_held(store)
         found = _examine(store, thread_id, owned=owned)
         if repair:
             repaired_threads = _repair(store, found, yes=yes)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
-import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
@@ -28,10 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "as_json",
     "complaints",
-    "is_held",
     "load",
     "opened",
-    "runs_elsewhere",
     "settings",
     "store_option",
     "take_over_options",
@@ -123,7 +118,7 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
 
 
 def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
-    runs = runs_elsewhere(holder)
+    runs = holder.runs
     if runs and not force:
         raise StoreError(
             f"{holder} holds this store and still runs. Stop it first. If another program has its process id now, add "
@@ -131,38 +126,6 @@ def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
         )
     if runs is None and not take_over:
         raise StoreError(f"{holder} holds this store. Stop it first. If it no longer runs, add --take-over.")
-
-
-def is_held(store: SQLStore) -> bool:
-    """Return whether another process holds the store. A dead process of this computer is ignored."""
-    return runs_elsewhere(store.holder()) is not False
-
-
-def runs_elsewhere(holder: Holder | None) -> bool | None:
-    """Return whether the holder is another process that runs.
-
-    Return None if this cannot be known, for example because the process is on another computer.
-    """
-    # In a container, this process often has the same number as a process that has died.
-    if holder is None or (holder.pid == os.getpid() and holder.host == socket.gethostname()):
-        return False
-    if holder.host != socket.gethostname() or os.name != "posix":
-        return None
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return not _has_ended(holder.pid)
-
-
-def _has_ended(pid: int) -> bool:
-    """Return whether a process is a zombie: it has ended, but its parent has not asked for its exit code yet."""
-    with suppress(OSError):  # only Linux has this file
-        _, _, fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")
-        return fields.split()[:1] == ["Z"]
-    return False
 
 
 def load(store: SQLStore, thread_id: str) -> Saved:

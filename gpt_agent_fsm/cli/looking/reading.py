@@ -14,6 +14,7 @@ from gpt_agent_fsm.cli.looking.doctor import effect_of
 from gpt_agent_fsm.engine.diagnosing import find
 from gpt_agent_fsm.engine.protocols import Record, Saved
 from gpt_agent_fsm.engine.showing import NOT_HELD, explanation, fields_of, was_pruned
+from gpt_agent_fsm.stores.holder import is_held
 
 __all__ = ["explain", "history"]
 
@@ -81,7 +82,7 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     settings, now = opening.settings(), time.time()
     with opening.opened(url) as store:
-        saved, halt = opening.load(store, thread_id), "" if opening.is_held(store) else NOT_HELD
+        saved, halt = opening.load(store, thread_id), "" if is_held(store) else NOT_HELD
     text = explanation(saved, settings, now, halt)
     if halt and (commands := _commands(saved, settings, now)):
         text = f"{text} On the command line, run {' or '.join(commands)}."

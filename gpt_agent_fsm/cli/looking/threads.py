@@ -13,6 +13,7 @@ from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.engine.protocols import ThreadRow
 from gpt_agent_fsm.engine.showing import NOT_HELD, age, printable, waiting_for
+from gpt_agent_fsm.stores.holder import is_held
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -66,7 +67,7 @@ def _show(store: SQLStore, *, as_json: bool) -> None:
 
 def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
     """Return a sentence if threads have something to do, but no process drives them."""
-    if opening.is_held(store):
+    if is_held(store):
         return ""
     rest = all(row.snapshot.settled and not row.commands for row in found)
     return "" if rest else NOT_HELD
