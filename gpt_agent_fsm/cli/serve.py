@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpt_agent_fsm.access import is_loopback
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
 from gpt_agent_fsm.cli.values import FILE_OR_URL, Number, is_like_a_url
@@ -125,12 +126,11 @@ def serve(
     """
     try:
         from gpt_agent_fsm.local import Chaos, ChatCompletionsModel, LocalServer  # noqa: PLC0415 - an extra
-        from gpt_agent_fsm.local.http.access import is_loopback  # noqa: PLC0415
     except ImportError as error:
         if error.name is None or error.name.startswith("gpt_agent_fsm"):
             raise
         raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
-    _check_key(api_key, host, is_loopback=is_loopback(host))
+    _check_key(api_key, host)
     with contextlib.ExitStack() as stack:
         answering = _model_of(model, model_name, model_key, merge_turns=merge_turns)
         if isinstance(answering, ChatCompletionsModel):
@@ -149,13 +149,13 @@ def serve(
     click.echo("Stopped.")
 
 
-def _check_key(api_key: str | None, host: str, *, is_loopback: bool) -> None:
+def _check_key(api_key: str | None, host: str) -> None:
     # Click treats an empty variable like one that is not set. But an empty variable usually means that a script did not
     # find the key.
     given = os.environ.get(_API_KEY) if api_key is None else api_key
     if given is not None and not given.strip():
         raise click.UsageError(f"the API key is blank: give one as --api-key or {_API_KEY}, or leave both out")
-    if api_key is None and not is_loopback:
+    if api_key is None and not is_loopback(host):
         raise click.UsageError(
             f"without a key anybody who can connect to {host!r} could use this server: give --api-key or {_API_KEY}, "
             "or listen on 127.0.0.1"

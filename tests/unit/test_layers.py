@@ -23,7 +23,7 @@ ROOMS = [
     ["diagrams", "signals", "assistant"],
     ["tools"],
     ["machine"],
-    ["callables", "forks", "logs"],
+    ["access", "callables", "forks", "logs"],
     ["errors", "events", "settings"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -6,8 +6,6 @@ the browser that shows them is a program on this machine. A browser lets a page 
 rebinding). In this case, the `Host` of the request is this name.
 """
 
-import hmac
-import ipaddress
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeAlias
@@ -15,6 +13,7 @@ from urllib.parse import urlsplit
 
 import flask
 
+from gpt_agent_fsm.access import bearer_of, is_loopback, is_same_key, is_this_machine
 from gpt_agent_fsm.local.http.environ import WAITING
 from gpt_agent_fsm.local.http.error_responses import ApiProblem
 from gpt_agent_fsm.logs import Log, get_logger
@@ -33,16 +32,6 @@ Key: TypeAlias = str | Callable[[str], bool]
 _REFUSED = "a server without an API key refuses it"
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a server that listens on `host` can be reached only from this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_options(host: str, api_key: Key | None) -> None:
@@ -85,13 +74,12 @@ def _origin(given: str) -> str:
 
 def key_check(api_key: Key) -> Callable[[], None]:
     """Return a function that raises the 401 unless the current request has a valid key."""
-    is_valid = partial(_is_same, api_key.strip()) if isinstance(api_key, str) else partial(_asked, api_key)
+    is_valid = partial(is_same_key, api_key.strip()) if isinstance(api_key, str) else partial(_asked, api_key)
 
     def check() -> None:
         headers = flask.request.headers
-        scheme, *token = headers.get("Authorization", "").split(maxsplit=1) or [""]
-        bearer = token[0] if token and scheme.lower() == "bearer" else ""
-        given = [key.strip() for key in (bearer, headers.get("api-key", "")) if key.strip()]
+        keys = (bearer_of(headers.get("Authorization", "")), headers.get("api-key", "").strip())
+        given = [key for key in keys if key]
         if not given:
             raise ApiProblem(
                 401,
@@ -102,12 +90,6 @@ def key_check(api_key: Key) -> Callable[[], None]:
             raise ApiProblem(401, "Incorrect API key provided.", code="invalid_api_key")
 
     return check
-
-
-def _is_same(expected: str, given: str) -> bool:
-    # WSGI decodes headers as Latin-1, whatever their encoding is.
-    sent = {given.encode(), given.encode("latin-1", "replace")}
-    return any(hmac.compare_digest(each, expected.encode()) for each in sent)
 
 
 def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
@@ -131,7 +113,7 @@ def site_check(allowed: frozenset[str]) -> Callable[[], None]:
     def check() -> None:
         request = flask.request
         named = request.headers.get("Host")
-        if named is not None and not _is_own(named):
+        if named is not None and not is_this_machine(named):
             sentence = f"The request is for the host '{named[:100]}': {_REFUSED}. Use 127.0.0.1 or localhost."
             raise ApiProblem(403, sentence, code="foreign_host")
         origin = request.headers.get("Origin")
@@ -144,14 +126,6 @@ def site_check(allowed: frozenset[str]) -> Callable[[], None]:
         _check_type(request)
 
     return check
-
-
-def _is_own(named: str) -> bool:
-    try:
-        host = (urlsplit(f"//{named}").hostname or "").removesuffix(".")
-    except ValueError:
-        return False
-    return is_loopback(host) or host.endswith(".localhost")
 
 
 def _foreign(origin: str = "") -> ApiProblem:

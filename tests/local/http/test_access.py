@@ -6,6 +6,7 @@ import socket
 import pytest
 import requests
 
+from gpt_agent_fsm.access import is_loopback
 from gpt_agent_fsm.local import LocalServer
 from gpt_agent_fsm.local.http import access
 
@@ -161,7 +162,7 @@ def test_a_server_without_a_key_does_not_listen_beyond_loopback(host):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
 def test_loopback_needs_no_key(host):
-    assert access.is_loopback(host)
+    assert is_loopback(host)
 
 
 @pytest.mark.parametrize("key", ["", " "])
