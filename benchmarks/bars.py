@@ -28,8 +28,9 @@ def bars(title: str, tables: Sequence[Table]) -> str:
         body += _table(table, top)
         top += (len(table.rows) + 2) * _LINE
     lines = [
-        *open_svg("bars", Box("", _WIDTH / 2, height / 2, _WIDTH, height), title),
-        f"<style>\n{style_sheet('bars', _COMMON, _themed)}\n</style>",
+        *open_svg(
+            "bars", Box("", _WIDTH / 2, height / 2, _WIDTH, height), title, style_sheet("bars", _COMMON, _themed)
+        ),
         f'<rect class="page" width="{_WIDTH:g}" height="{height:g}" rx="10"/>',
         _text("note", _MARGIN, _MARGIN + 14, title),
         *body,

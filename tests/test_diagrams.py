@@ -358,3 +358,11 @@ def test_a_row_says_otherwise_only_after_guarded_rows_of_its_own_states(monkeypa
         "| `bell` | `failed` | the same |  | `hum` |",
         "| `bell` | `idle` | the same | otherwise | `hush` |",
     ]
+
+
+def test_a_picture_without_styles_differs_only_in_its_styles():
+    """A page that forbids styles inside the page serves the style sheet on its own."""
+    whole, bare = diagrams.svg(), diagrams.svg(styled=False)
+    assert "style" not in bare
+    without = re.sub(r' style="[^"]*"', "", whole.replace(f"<style>\n{diagrams.machine_styles()}\n</style>\n", ""))
+    assert without == bare

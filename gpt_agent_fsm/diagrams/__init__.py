@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 
 from gpt_agent_fsm.diagrams.model import Diagram, diagram_of
 from gpt_agent_fsm.diagrams.paths import Path, simple_paths
-from gpt_agent_fsm.diagrams.picture import svg
+from gpt_agent_fsm.diagrams.picture import machine_styles, svg
 from gpt_agent_fsm.diagrams.small import happy_path
 from gpt_agent_fsm.diagrams.text import dot, markdown, mermaid, table_markdown
 from gpt_agent_fsm.diagrams.timeline import Timeline, timeline_of
-from gpt_agent_fsm.diagrams.timeline_svg import timeline_svg
+from gpt_agent_fsm.diagrams.timeline_svg import timeline_styles, timeline_svg
 from gpt_agent_fsm.diagrams.timeline_text import timeline_text
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "diagram_of",
     "dot",
     "happy_path",
+    "machine_styles",
     "markdown",
     "mermaid",
     "render",
@@ -38,6 +39,7 @@ __all__ = [
     "svg",
     "table_markdown",
     "timeline_of",
+    "timeline_styles",
     "timeline_svg",
     "timeline_text",
 ]

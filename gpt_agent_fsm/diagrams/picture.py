@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -10,7 +11,7 @@ from gpt_agent_fsm.diagrams.model import Diagram, diagram_of
 from gpt_agent_fsm.diagrams.style import ROOT, Rules, Theme, style_sheet
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["draw", "open_svg", "svg"]
+__all__ = ["draw", "machine_styles", "open_svg", "svg"]
 
 _RADIUS = 12
 _PHONE = 340
@@ -29,18 +30,26 @@ _COMMON = {
 }
 
 
-def svg(diagram: Diagram | None = None) -> str:
-    """Return the diagram as an SVG picture. The default is the whole machine."""
+def svg(diagram: Diagram | None = None, *, styled: bool = True) -> str:
+    """Return the diagram as an SVG picture. The default is the whole machine.
+
+    With `styled=False`, the picture has no styles of its own. A page with such pictures needs `machine_styles()`.
+    """
     diagram = diagram or diagram_of()
-    return draw(place(diagram), diagram.title, diagram.lit)
+    return draw(place(diagram), diagram.title, diagram.lit, styled=styled)
 
 
-def draw(plan: Plan, title: str, lit: State | None = None) -> str:
+@functools.cache
+def machine_styles() -> str:
+    """Return the style sheet of the pictures of the machine."""
+    return style_sheet("machine", _COMMON, _themed)
+
+
+def draw(plan: Plan, title: str, lit: State | None = None, *, styled: bool = True) -> str:
     """Return a plan as an SVG picture. `lit` is the state of the thread."""
     page = plan.page
     lines = [
-        *open_svg("machine", page, title),
-        f"<style>\n{style_sheet('machine', _COMMON, _themed)}\n</style>",
+        *open_svg("machine", page, title, machine_styles() if styled else None),
         _rectangle("page", page, 10),
         *_parts(plan, lit),
         "</svg>",
@@ -48,17 +57,21 @@ def draw(plan: Plan, title: str, lit: State | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def open_svg(kind: str, page: Box, title: str) -> list[str]:
-    """Return the first lines of a picture. The picture has no ids, so that a page may contain several pictures."""
+def open_svg(kind: str, page: Box, title: str, styles: str | None) -> list[str]:
+    """Return the first lines of a picture. The picture has no ids, so that a page may contain several pictures.
+
+    `styles` is the style sheet in the picture. With None, the page around the picture must have all styles.
+    """
     size = f'width="{page.width:g}" height="{page.height:g}"'
     # If a page has less room, the picture shrinks. It scrolls before its texts become too small to read.
     narrowest = min(page.width, max(_PHONE, 0.6 * page.width))
-    style = f'style="max-width:100%;min-width:{narrowest:g}px;height:auto"'
+    style = "" if styles is None else f'style="max-width:100%;min-width:{narrowest:g}px;height:auto" '
     view = f'viewBox="{page.left:g} {page.top:g} {page.width:g} {page.height:g}"'
     return [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="{ROOT} {kind}" {size} {view} {style} role="img" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{ROOT} {kind}" {size} {view} {style}role="img" '
         f'aria-label="{escape(title)}">',
         f"<title>{escape(title)}</title>",
+        *([] if styles is None else [f"<style>\n{styles}\n</style>"]),
     ]
 
 

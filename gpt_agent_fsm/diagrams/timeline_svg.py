@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from html import escape
 
@@ -13,7 +14,7 @@ from gpt_agent_fsm.diagrams.style import Rules, Theme, style_sheet
 from gpt_agent_fsm.diagrams.timeline import Timeline
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["timeline_svg"]
+__all__ = ["timeline_styles", "timeline_svg"]
 
 _WIDTH, _MARGIN, _COLUMN = 960.0, 24.0, 96.0
 _LINE, _ROW, _BAR, _PAD = 20.0, 24.0, 18.0, 8.0
@@ -31,8 +32,17 @@ _COMMON = {
 }
 
 
-def timeline_svg(timeline: Timeline) -> str:
-    """Return a timeline as an SVG picture."""
+@functools.cache
+def timeline_styles() -> str:
+    """Return the style sheet of the pictures of timelines."""
+    return style_sheet("timeline", _COMMON, _themed)
+
+
+def timeline_svg(timeline: Timeline, *, styled: bool = True) -> str:
+    """Return a timeline as an SVG picture.
+
+    With `styled=False`, the picture has no styles of its own. A page with such pictures needs `timeline_styles()`.
+    """
     axis = axis_of(timeline.times, _MEASURE.left, _MEASURE.right - _MEASURE.left, _GAP)
     lanes = lanes_of(timeline, axis, _MEASURE)
     head, top = _labels(axis, _MARGIN + 3 * _LINE)
@@ -43,8 +53,7 @@ def timeline_svg(timeline: Timeline) -> str:
         bottom += max(lane.rows, 2 if lane.hidden else 1) * _ROW + 2 * _PAD
     page = Box("", _WIDTH / 2, (bottom + _LINE + _MARGIN) / 2, _WIDTH, bottom + _LINE + _MARGIN)
     lines = [
-        *open_svg("timeline", page, f"The timeline of {timeline.thread_id}"),
-        f"<style>\n{style_sheet('timeline', _COMMON, _themed)}\n</style>",
+        *open_svg("timeline", page, f"The timeline of {timeline.thread_id}", timeline_styles() if styled else None),
         f'<rect class="page" width="{page.width:g}" height="{page.height:g}" rx="10"/>',
         _text("name", _MARGIN, _MARGIN + 14, timeline.thread_id),
         _text("note", _MARGIN, _MARGIN + 14 + _LINE, caption(timeline, axis)),

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gpt_agent_fsm.diagrams import timeline_of, timeline_svg, timeline_text
+from gpt_agent_fsm.diagrams import timeline_of, timeline_styles, timeline_svg, timeline_text
 from gpt_agent_fsm.diagrams.axis import axis_of, clock, duration, ticks_of
 from gpt_agent_fsm.diagrams.lanes import rows_of
 from gpt_agent_fsm.events import RunCompleted, RunStarted, ToolCallRequested
@@ -209,3 +209,17 @@ def test_a_timeline_names_the_last_state_which_may_have_no_room():
     timeline = timeline_of(records((0, moved("running", "awaiting_tools"))))
     assert "The last state is awaiting_tools." in timeline_text(timeline)
     assert "The last state is awaiting_tools." in timeline_svg(timeline)
+
+
+def test_a_timeline_without_styles_differs_only_in_its_styles(timeline):
+    whole, bare = timeline_svg(timeline), timeline_svg(timeline, styled=False)
+    assert "style" not in bare
+    assert re.sub(r' style="[^"]*"', "", whole.replace(f"<style>\n{timeline_styles()}\n</style>\n", "")) == bare
+
+
+def test_a_name_from_a_server_cannot_add_elements_to_the_picture():
+    odd = make(ToolCallRequested, id='c"1', run_id="run_1", name='<script>alert("&")</script>', arguments={})
+    picture = timeline_svg(timeline_of(records((1, odd)), "<b>&"))
+    elements = list(ElementTree.fromstring(picture).iter())  # noqa: S314 - it is ours
+    assert {element.tag.removeprefix(SVG) for element in elements} == {"svg", "title", "style", "rect", "text", "path"}
+    assert any('<script>alert("&")</script>' in (element.text or "") for element in elements)
