@@ -108,6 +108,11 @@ class Runtime:
         return self._settings
 
     @property
+    def store(self) -> Store:
+        """The store of the threads."""
+        return self._store
+
+    @property
     def _roster(self) -> Roster:
         """The roster. Raises `UsedAfterFork` in a process that was forked after the runtime was made."""
         self._own_roster.origin.check()

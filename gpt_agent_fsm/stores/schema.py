@@ -27,8 +27,10 @@ __all__ = [
     "LAST_GROUP",
     "LET_GO",
     "LIST_COMMANDS",
+    "LIST_MARKS",
     "LIST_QUEUES",
     "LIST_THREADS",
+    "MARK",
     "NEWEST_RECORDS",
     "NEXT_GROUP",
     "OLD_RECORDS",
@@ -264,6 +266,8 @@ LIST_QUEUES = sa.select(queue.c.thread_id, sa.func.count().label("messages"), _i
     queue.c.thread_id
 )
 
+MARK = sa.select(meta.c.epoch, meta.c.groups).where(meta.c.id == 1)
+LIST_MARKS = sa.select(threads.c.thread_id, threads.c.last_seq, threads.c.accepted)
 LIST_COMMANDS = sa.select(inbox.c.thread_id, sa.func.count().label("commands")).group_by(inbox.c.thread_id)
 
 # The codec leaves these fields out of a snapshot if nothing waits. The quotes in a text are escaped, as above.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -283,6 +283,18 @@ class SQLStore:
             waiting = commands.get(thread_id, 0)
             found.append(ThreadRow(snapshot=decoded, last_event=kind, last_event_at=at, commands=waiting))
         return found
+
+    def mark(self) -> Hashable:
+        """See `MarkedStore.mark`. It counts the transactions of all owners."""
+        with self._reading() as (connection, _):
+            return tuple(connection.execute(schema.MARK).one())
+
+    def thread_marks(self) -> Mapping[str, Hashable]:
+        """See `MarkedStore.thread_marks`. This takes two statements for any number of threads."""
+        with self._reading() as (connection, _):
+            rows = connection.execute(schema.LIST_MARKS).all()
+            commands = {row.thread_id: row.commands for row in connection.execute(schema.LIST_COMMANDS)}
+        return {row.thread_id: (row.last_seq, row.accepted, commands.get(row.thread_id, 0)) for row in rows}
 
     def unfinished(self) -> Mapping[str, Saved]:
         """See `Store.unfinished`.

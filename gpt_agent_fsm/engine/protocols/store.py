@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +19,7 @@ __all__ = [
     "CountingStore",
     "KeyedStore",
     "ListingStore",
+    "MarkedStore",
     "PagingStore",
     "PrunableStore",
     "Record",
@@ -184,6 +185,19 @@ class ListingStore(Protocol):
 
     def threads(self) -> Sequence[ThreadRow]:
         """Return all threads, in the order of their ids. A thread that cannot be read is left out, and logged."""
+        ...
+
+
+@runtime_checkable
+class MarkedStore(Protocol):
+    """A store that can say what has changed since a moment. A page that shows the threads live asks often."""
+
+    def mark(self) -> Hashable:
+        """Return a value that is another one after each change. The time does not depend on the number of threads."""
+        ...
+
+    def thread_marks(self) -> Mapping[str, Hashable]:
+        """Return a value for each thread. It is another one after each new record, and each change of the inbox."""
         ...
 
 

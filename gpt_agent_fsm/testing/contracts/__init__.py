@@ -27,6 +27,7 @@ from gpt_agent_fsm.testing.contracts.clock import ClockContract
 from gpt_agent_fsm.testing.contracts.scheduler import SchedulerContract
 from gpt_agent_fsm.testing.contracts.store import StoreContract
 from gpt_agent_fsm.testing.contracts.store_keys import KeyedStoreContract
+from gpt_agent_fsm.testing.contracts.store_marks import MarkedStoreContract
 from gpt_agent_fsm.testing.contracts.store_pages import PagingStoreContract
 from gpt_agent_fsm.testing.contracts.store_upkeep import StoreUpkeepContract
 
@@ -34,6 +35,7 @@ __all__ = [
     "BackendContract",
     "ClockContract",
     "KeyedStoreContract",
+    "MarkedStoreContract",
     "PagingStoreContract",
     "SchedulerContract",
     "StoreContract",
