@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import chromium
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -186,31 +187,20 @@ def _empty_folder() -> Iterator[None]:
 
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 _TALLEST = 2400
-_FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-
-
 _MEASURED = """() => {
     const room = document.documentElement;
     return [document.querySelector("article").scrollWidth > room.clientWidth, room.scrollHeight];
 }"""
 
 
-def browser() -> str | None:
-    """Return the path of Chromium or Chrome, or None if neither is installed."""
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
 def photograph(html: Path, names: Sequence[str], folder: Path) -> list[str]:
     """Write a picture of each built page in each size, light and dark. Return the pages that are too wide for it."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - an extra
-
     folder.mkdir(parents=True, exist_ok=True)
     too_wide = []
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser(), args=_FLAGS)
+    with chromium.launched() as browser:
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
-                page = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
                 for name in names:
                     page.goto((html / f"{name}.html").as_uri())
                     wide, tall = page.evaluate(_MEASURED)
@@ -219,13 +209,12 @@ def photograph(html: Path, names: Sequence[str], folder: Path) -> list[str]:
                     page.screenshot(path=folder / f"{label}.png", full_page=True, clip=clip)
                     too_wide += [label] * wide
                 page.close()
-        chromium.close()
     return too_wide
 
 
 def _photograph_pages(names: Sequence[str], folder: Path) -> int:
-    if browser() is None:
-        sys.exit("Chromium is not installed; install it, or leave out --pages.")
+    if reason := chromium.missing():
+        sys.exit(f"{reason} Install it, or leave out --pages.")
     with tempfile.TemporaryDirectory() as html:
         subprocess.run([sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", DOCS, html], check=True)  # noqa: S603
         too_wide = photograph(Path(html), names, folder)

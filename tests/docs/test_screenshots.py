@@ -1,9 +1,9 @@
 """The pictures of the terminal and of pages."""
 
-import importlib.util
 import os
 import re
 
+import chromium
 import pytest
 import screenshots
 from terminal_screen import TerminalScreen, svg_of
@@ -57,10 +57,7 @@ def test_each_picture_is_on_a_page_with_words_for_those_who_cannot_see_it(name):
     assert len(found[0]) > 40
 
 
-needs_browser = pytest.mark.skipif(
-    screenshots.browser() is None or importlib.util.find_spec("playwright") is None,
-    reason="Chromium or the extra browser is not installed",
-)
+needs_browser = pytest.mark.skipif(bool(chromium.missing()), reason=chromium.missing())
 
 
 @needs_browser
