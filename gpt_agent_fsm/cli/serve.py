@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import logging
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +15,7 @@ import click
 from gpt_agent_fsm.access import is_loopback
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
+from gpt_agent_fsm.cli.stopping import cannot_listen, stopped_by_signals
 from gpt_agent_fsm.cli.values import FILE_OR_URL, Number, is_like_a_url
 
 if TYPE_CHECKING:
@@ -136,7 +134,7 @@ def serve(
         if isinstance(answering, ChatCompletionsModel):
             stack.callback(answering.close)
         stack.enter_context(library_log(logging.StreamHandler(), "%(asctime)s %(levelname)s %(message)s"))
-        stopped = stack.enter_context(_stopped_by_signals())
+        stopped = stack.enter_context(stopped_by_signals())
         faults = None if chaos is None else Chaos(chaos)
         start = functools.partial(LocalServer, answering, host=host, port=port, database=db, api_key=api_key)
         start = functools.partial(start, allow_origins=allow_origin, model_workers=model_workers, chaos=faults)
@@ -175,9 +173,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
     except DatabaseInUseError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        advice = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
-        reason = error.strerror or str(error)
-        raise click.ClickException(f"cannot listen on {host} port {port}: {reason}{advice}") from error
+        raise cannot_listen(host, port, error) from error
     except DatabaseError as error:
         raise click.ClickException(f"cannot use {db} as a database: {error.orig}") from error
 
@@ -232,25 +228,3 @@ def _check_only_for_servers(name: str | None, key: str | None, merge_turns: bool
     for option, is_given in given.items():
         if is_given:
             raise click.UsageError(f"{option} is for a chat-completions server: give its base URL as --model")
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Yield a `threading.Event`. SIGINT or SIGTERM sets it. A second signal has its usual effect."""
-    stopped = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def stop(_number: int, _frame: object) -> None:
-        restore()
-        stopped.set()
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        restore()
