@@ -15,7 +15,7 @@ from gpt_agent_fsm.machine.reasons import as_sentence, reason_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["as_sentence", "explain"]
+__all__ = ["as_sentence", "changes_something", "explain"]
 
 _CALLS: Final[tuple[tuple[inputs.Command, str], ...]] = (
     (inputs.CancelRun(), "cancel_run() to end the run"),
@@ -87,7 +87,7 @@ def _advice(snapshot: Snapshot, settings: Settings) -> str:
         answering.append((answer, "submit_tool_output() to answer it"))
     if asking := [call.id for call in calls if call.waits_for_a_person]:
         answering.append((inputs.ApproveToolCall(tool_call_id=asking[0]), "approve() or deny() to decide"))
-    useful = [text for command, text in (*answering, *_CALLS) if _changes_something(snapshot, command, settings)]
+    useful = [text for command, text in (*answering, *_CALLS) if changes_something(snapshot, command, settings)]
     if _is_spent(snapshot, settings) and snapshot.settled:
         useful.insert(0, "connect() with a larger max_total_tokens")
     elif snapshot.outbox.parked:
@@ -103,7 +103,7 @@ def _is_spent(snapshot: Snapshot, settings: Settings) -> bool:
     return limit is not None and snapshot.usage.total_tokens >= limit
 
 
-def _changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
+def changes_something(snapshot: Snapshot, command: inputs.Command, settings: Settings) -> bool:
     """Return whether the command would have an effect now. It has none if the rules of the machine ignore it."""
     _, wanted, _ = advance(snapshot, command, settings)
     return not any(isinstance(effect, effects.Ignore) for effect in wanted)

@@ -6,6 +6,7 @@ The commands and the pages of the inspector use these functions, so both say the
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -21,6 +22,7 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
 __all__ = [
+    "NOT_CONNECTED",
     "NOT_HELD",
     "age",
     "diagram_of_thread",
@@ -29,12 +31,15 @@ __all__ = [
     "json_value",
     "moment",
     "printable",
+    "texts_of",
     "waiting_for",
     "was_pruned",
 ]
 
 NOT_HELD = "No process holds the store, so nothing happens until a program opens it."
 """Why nothing happens in a store whose threads no process drives."""
+NOT_CONNECTED = "No agent drives the thread, so nothing happens until the program connects to it."
+"""Why nothing happens to a thread of a runtime."""
 _AT_REST = "The thread is at rest."
 _RECENT = 200
 """How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""
@@ -76,6 +81,13 @@ def diagram_of_thread(store: Store, snapshot: Snapshot, last_seq: int) -> diagra
 def fields_of(record: Record) -> dict[str, object]:
     """Return a record with its event's fields."""
     return {"seq": record.seq, "at": record.at, "type": type(record.event).__name__, **attrs.asdict(record.event)}
+
+
+def texts_of(record: Record) -> str:
+    """Return the fields of a record's event in one line, without the id of the thread."""
+    left_out = ("seq", "at", "type", "thread_id")
+    fields = ((name, value) for name, value in fields_of(record).items() if name not in left_out)
+    return "  ".join(f"{name}={json.dumps(value, ensure_ascii=False, default=json_value)}" for name, value in fields)
 
 
 def json_value(value: object) -> object:

@@ -13,7 +13,7 @@ ROOT = Path(gpt_agent_fsm.__file__).parent
 # From the top down. A room may import from rooms below it, and from within itself.
 ROOMS = [
     ["__init__", "__main__", "cli", "sphinx"],
-    ["testing", "telemetry", "scheduler"],
+    ["testing", "telemetry", "scheduler", "inspector"],
     ["runtime"],
     ["agent"],
     ["local"],

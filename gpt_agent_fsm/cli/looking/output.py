@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm.engine.protocols import Record
-from gpt_agent_fsm.engine.showing import fields_of, json_value, moment, printable
+from gpt_agent_fsm.engine.showing import json_value, moment, printable, texts_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,11 +49,7 @@ def print_json_array(values: Sequence[object]) -> None:
 
 def line_of(record: Record) -> str:
     """Return a record as one line of text."""
-    fields = {
-        name: value for name, value in fields_of(record).items() if name not in ("seq", "at", "type", "thread_id")
-    }
-    texts = (f"{name}={json.dumps(value, ensure_ascii=False, default=json_value)}" for name, value in fields.items())
-    return printable(f"{record.seq:>5}  {moment(record.at)}  {type(record.event).__name__}  {'  '.join(texts)}")
+    return printable(f"{record.seq:>5}  {moment(record.at)}  {type(record.event).__name__}  {texts_of(record)}")
 
 
 def paragraph(text: str) -> str:

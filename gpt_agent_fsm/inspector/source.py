@@ -1,0 +1,93 @@
+"""The data of the pages. They come from a runtime, or from a store alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.engine.history import history_page
+from gpt_agent_fsm.engine.showing import NOT_CONNECTED, NOT_HELD
+from gpt_agent_fsm.ports import ListingStore, Saved, Store, ThreadRow
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.stores.holder import is_held
+
+__all__ = ["AgentHost", "Source"]
+
+
+@runtime_checkable
+class AgentHost(Protocol):
+    """The part of a `Runtime` that the pages use."""
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        """The agents that are alive."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the agents."""
+
+    @property
+    def store(self) -> Store:
+        """The store of the threads."""
+
+    def get(self, thread_id: str) -> Agent | None:
+        """Return the agent of a thread, or None if there is none."""
+
+
+class Source:
+    """The threads of a runtime, or of a store.
+
+    Attributes:
+        runtime: None for a store alone, whose threads are only shown.
+        settings: the settings of the runtime. For a store alone, they come from the environment, as for the commands.
+    """
+
+    def __init__(self, given: AgentHost | Store) -> None:
+        self.runtime: AgentHost | None = None
+        if isinstance(given, Store):
+            self.store: Store = given
+            self.settings = Settings.from_env()
+        elif isinstance(given, AgentHost):
+            self.runtime, self.store, self.settings = given, given.store, given.settings
+        else:
+            raise TypeError(f"inspector: give a Runtime or a Store, not {given!r:.100}")
+
+    @property
+    def lists_all(self) -> bool:
+        """False if the store cannot list its threads. Then only threads with unfinished work or an agent are known."""
+        return isinstance(self.store, ListingStore)
+
+    def rows(self) -> list[ThreadRow]:
+        """Return the threads. The thread with the newest event is the first."""
+        if isinstance(self.store, ListingStore):
+            rows = list(self.store.threads())
+        else:
+            agents = () if self.runtime is None else self.runtime.agents
+            known = {*self.store.unfinished(), *(agent.thread_id for agent in agents)}
+            rows = [row for row in map(self.row, sorted(known)) if row is not None]
+        return sorted(rows, key=lambda row: row.last_event_at or 0.0, reverse=True)
+
+    def row(self, thread_id: str) -> ThreadRow | None:
+        """Return one thread as in the list, or None for an unknown thread."""
+        saved = self.store.load(thread_id)
+        return None if saved is None else self._row_of(saved)
+
+    def _row_of(self, saved: Saved) -> ThreadRow:
+        newest = history_page(self.store, saved.snapshot.thread_id, 0, 1, newest=True)
+        kind, at = (type(newest[-1].event).__name__, newest[-1].at) if newest else (None, None)
+        return ThreadRow(snapshot=saved.snapshot, last_event=kind, last_event_at=at, commands=len(saved.inbox))
+
+    def knows(self, thread_id: str) -> bool:
+        """Return whether this is a thread of the runtime or the store."""
+        return self.agent(thread_id) is not None or self.store.load(thread_id) is not None
+
+    def agent(self, thread_id: str) -> Agent | None:
+        """Return the agent of a thread. Return None if there is none, and for a store alone."""
+        return None if self.runtime is None else self.runtime.get(thread_id)
+
+    def halt(self, thread_id: str | None = None) -> str:
+        """Return a sentence that says why nothing happens to the thread, or to all; "" if something drives it."""
+        if self.runtime is None:
+            return "" if is_held(self.store) else NOT_HELD
+        return NOT_CONNECTED if thread_id is not None and self.runtime.get(thread_id) is None else ""
