@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -57,8 +57,9 @@ def rows(trigger: str, state: State) -> list[tuple[State, str | None]]:
 def arrows() -> list[Arrow]:
     """Return the arrows of the diagram in the order of the states. The arrows from the frame come last."""
     found: dict[tuple[str, str], Ways] = {}
+    leads = {source: {trigger: rows(trigger, source) for trigger in TRIGGERS} for source in State}
     for dest in State:
-        ways = {source: _ways(source, dest) for source in State if source is not dest}
+        ways = {source: _ways(leads[source], dest) for source in State if source is not dest}
         if dest not in LIVE:
             found[FRAME, dest] = _take_shared([ways[source] for source in LIVE])
         found |= {(source, dest): way for source, way in ways.items()}
@@ -67,10 +68,10 @@ def arrows() -> list[Arrow]:
     return [Arrow(str(source), str(dest), _causes(found[source, dest])) for source, dest in pairs]
 
 
-def _ways(source: State, dest: State) -> Ways:
+def _ways(leading: Mapping[str, Sequence[tuple[State, str | None]]], dest: State) -> Ways:
+    """Return the ways to a state from the one whose rows, by their inputs, are given."""
     ways: Ways = {}
-    for trigger in TRIGGERS:
-        leads = rows(trigger, source)
+    for trigger, leads in leading.items():
         guards = tuple(guard or OTHERWISE for to, guard in leads if to is dest)
         always = bool(leads) and leads[-1][1] is None and all(to is dest for to, _ in leads)
         if guards:

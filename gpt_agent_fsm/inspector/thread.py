@@ -34,7 +34,7 @@ __all__ = ["PER_PAGE", "Approval", "Entry", "ThreadPage", "thread_page"]
 PER_PAGE = 50
 _LONGEST = 160
 """The number of letters of an event's fields that are shown in one line."""
-_TIMELINE = 500
+_TIMELINE = 300
 """How many of the newest records a timeline is made from. It shows fewer; the others say how it begins."""
 
 
