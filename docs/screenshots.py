@@ -3,6 +3,9 @@
 `python docs/screenshots.py --pages FOLDER index chat` builds the pages and writes a picture of each named page: on a
 desktop and on a phone, light and dark. This shows whether a change of the style looks good. It needs the extras `docs`
 and `browser`, and Chromium. Nothing is fetched from a network.
+
+`python docs/screenshots.py --inspector` writes the pictures on the page about the inspector, and with a folder all
+pages of the inspector: on a desktop and on a phone, light and dark. It needs the extra `inspector`, too.
 """
 
 from __future__ import annotations
@@ -223,14 +226,33 @@ def _photograph_pages(names: Sequence[str], folder: Path) -> int:
     return 1 if too_wide else 0
 
 
+# --- the inspector -------------------------------------------------------------------------------------------
+
+
+def _photograph_inspector(folder: Path) -> int:
+    """Write the pictures of the inspector: those of its page, or into another folder all pages, light and dark."""
+    import inspector_pages  # noqa: PLC0415 - needs extras
+
+    if reason := chromium.missing():
+        sys.exit(f"{reason} Install it, or leave out --inspector.")
+    folder.mkdir(parents=True, exist_ok=True)
+    shots = inspector_pages.PICTURES if folder == PICTURES else inspector_pages.SHOTS
+    inspector_pages.photograph({shot: folder / f"{name}.png" for name, shot in shots.items()})
+    return 0
+
+
 def main() -> int:
     """Write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", metavar="FOLDER", type=Path, help="write pictures of pages into this folder instead")
+    help_ = "write the pictures of the inspector for its page; or all of its pages, into this folder"
+    parser.add_argument("--inspector", metavar="FOLDER", type=Path, nargs="?", const=PICTURES, help=help_)
     parser.add_argument("names", nargs="*", help="pages, or pictures of the terminal; by default all of these pictures")
     options = parser.parse_args()
     if options.pages:
         return _photograph_pages(options.names or ["index"], options.pages)
+    if options.inspector:
+        return _photograph_inspector(options.inspector)
     for name in options.names or SCREENS:
         (PICTURES / f"{name}.svg").write_text(draw(name), encoding="utf-8", newline="\n")
     return 0

@@ -76,6 +76,7 @@ class Inspector(flask.Flask):
         self.after_request(_finish)
         self.register_error_handler(HTTPException, _problem)
         self.register_error_handler(StoreError, _store_problem)
+        self.register_error_handler(Exception, _defect)
         self.context_processor(lambda: {"can_act": source.runtime is not None})
         for path, view in (
             ("/", self._list),
@@ -172,6 +173,11 @@ def _problem(error: HTTPException) -> flask.Response | HTTPException:
 
 def _store_problem(error: StoreError) -> flask.Response:
     return _page("problem.html", 503, title="The store cannot be read", sentence=str(error))
+
+
+def _defect(error: Exception) -> flask.Response:
+    log.error("A request failed", exc_info=error)
+    return _page("problem.html", 500, title="Internal Server Error", sentence="The log of the program says why.")
 
 
 def _finish(response: flask.Response) -> flask.Response:

@@ -21,13 +21,12 @@ from gpt_agent_fsm.engine.showing import (
     moment,
     printable,
     texts_of,
-    waiting_for,
 )
 from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.events import ToolApprovalRequested
 from gpt_agent_fsm.inspector.source import Source
 from gpt_agent_fsm.machine import inputs
-from gpt_agent_fsm.ports import Record, Saved, ThreadRow
+from gpt_agent_fsm.ports import Record, Saved
 
 __all__ = ["PER_PAGE", "Approval", "Entry", "ThreadPage", "thread_page"]
 
@@ -120,12 +119,12 @@ def thread_page(source: Source, thread_id: str, before: int | None) -> ThreadPag
 def _facts(saved: Saved) -> list[tuple[str, str]]:
     snapshot = saved.snapshot
     facts = [
-        ("waiting for", waiting_for(ThreadRow(snapshot=snapshot, commands=len(saved.inbox)))),
         ("waiting since", "" if snapshot.waiting is None else moment(snapshot.waiting.since)),
         ("run", snapshot.run_id or ""),
         ("assistant", snapshot.assistant_id),
         ("last message", snapshot.cursor.last_message_id or ""),
         ("queued messages", f"{len(snapshot.queue):,}" if snapshot.queue else ""),
+        ("commands to carry out", f"{len(saved.inbox):,}" if saved.inbox else ""),
     ]
     facts += [(name.replace("_", " "), f"{count:,}") for name, count in attrs.asdict(snapshot.usage).items()]
     return [(name, printable(value)) for name, value in facts if value]

@@ -25,6 +25,8 @@ SEARCHED = {
     "notebook": "notebook",
     "jupyter": "notebook",
     "approval": "approvals",
+    "inspector": "inspector",
+    "dashboard": "inspector",
     "deployment": "deployment",
     "systemd": "deployment",
     "docker": "deployment",

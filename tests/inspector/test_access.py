@@ -168,6 +168,16 @@ def test_the_log_has_no_token_and_no_text_of_a_message(world, caplog):
         assert secret not in caplog.text
 
 
+def test_a_defect_is_logged_and_shown_without_its_details(world, caplog, monkeypatch):
+    monkeypatch.setattr(world.app._source, "rows", lambda: 1 / 0)
+    answer = world.client.get("/")
+    assert answer.status_code == 500
+    assert "The log of the program says why." in answer.text
+    assert "ZeroDivisionError" not in answer.text
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert "ZeroDivisionError" in caplog.text
+
+
 # --- below a prefix ------------------------------------------------------------------------------------------
 
 
