@@ -19,10 +19,15 @@ You may override each fixture.
 
 With the option `agent_handler_errors = true`, a test that uses `agent_runtime` fails if an event handler raises an
 exception during the test. The test then fails with the first such exception.
+
+With the command line option `--gpt-agent-fsm-timelines DIR`, a failed test that uses `agent_runtime` leaves the
+timelines and histories of its threads in this folder.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
@@ -38,12 +43,26 @@ if TYPE_CHECKING:
 
 
 _handler_errors = pytest.StashKey[list[BaseException]]()
+_failed = pytest.StashKey[bool]()
+_MAX_NAME = 150
+"""The longest part of a file's name that comes from the name of the test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the option `agent_handler_errors`."""
+    """Register the options."""
     sentence = "a handler that raises during a test of `agent_runtime` fails the test with its own exception"
     parser.addini("agent_handler_errors", sentence, type="bool", default=False)
+    sentence = "a failed test of `agent_runtime` leaves the timelines (SVG) and histories (JSON) of its threads here"
+    group = parser.getgroup("gpt-agent-fsm")
+    group.addoption("--gpt-agent-fsm-timelines", dest="agent_timelines", type=Path, metavar="DIR", help=sentence)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember that a test has failed, for its fixtures."""
+    report: Any = yield
+    item.stash[_failed] = item.stash.get(_failed, False) or report.failed
+    return report  # type: ignore[no-any-return]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -149,4 +168,29 @@ def agent_runtime(
         request.node.stash[_handler_errors] = errors
     with signals.failures_added_to(errors), Runtime(agent_backend, agent_settings) as runtime:
         yield runtime
+        if request.node.stash.get(_failed, False):
+            _save_timelines(request, runtime)
     _raise_first(request.node)
+
+
+def _save_timelines(request: pytest.FixtureRequest, runtime: Runtime) -> None:
+    """Write the timeline and the history of each thread into the folder of the option. Do nothing without a folder."""
+    folder = request.config.getoption("agent_timelines")
+    if folder is None:
+        return
+    from gpt_agent_fsm.diagrams import timeline_of, timeline_svg
+    from gpt_agent_fsm.engine.showing import fields_of, json_value
+
+    folder = request.config.invocation_params.dir / folder
+    folder.mkdir(parents=True, exist_ok=True)
+    test = re.sub(r"[^\w.-]+", "-", request.node.nodeid).strip("-")[-_MAX_NAME:]
+    saved = []
+    for thread_id in (row.snapshot.thread_id for row in runtime.store.threads()):  # type: ignore[attr-defined]
+        records = runtime.history(thread_id)
+        path = folder / f"{test}-{thread_id}"
+        history = json.dumps([fields_of(record) for record in records], indent=2, default=json_value)
+        path.with_name(f"{path.name}.json").write_text(f"{history}\n", encoding="utf-8")
+        picture = timeline_svg(timeline_of(records, thread_id))
+        path.with_name(f"{path.name}.svg").write_text(picture, encoding="utf-8")
+        saved.append(f"{path}.svg, .json")
+    request.node.add_report_section("teardown", "timelines of gpt-agent-fsm", "\n".join(saved))

@@ -1,5 +1,6 @@
 """The pytest plugin: its fixtures in the tests of another project."""
 
+import json
 import subprocess
 import sys
 
@@ -41,9 +42,9 @@ def run(pytester):
     """Run a test file of another project; return its outcomes."""
     pytester.makepyfile(conversation=CONVERSATION)
 
-    def run(code):
+    def run(code, *arguments):
         pytester.makepyfile(test_it=f"import pytest\nfrom conversation import converse\n{code}")
-        return pytester.runpytest_inprocess(*PLUGIN, *QUIET, "--strict-markers")
+        return pytester.runpytest_inprocess(*PLUGIN, *QUIET, "--strict-markers", *arguments)
 
     return run
 
@@ -214,6 +215,60 @@ def test_it(agent_runtime):
     assert converse(agent_runtime, "Hello") == ["You said: Hello"]
 """
     ).assert_outcomes(passed=1)
+
+
+# --- timelines -----------------------------------------------------------------------------------------------
+
+OPTION = "--gpt-agent-fsm-timelines"
+FAILING = """
+@pytest.mark.parametrize("word", ["Hello", "Good/morning"])
+def test_it(agent_runtime, word):
+    assert converse(agent_runtime, word) == "something else"
+
+def test_that_passes(agent_runtime):
+    assert converse(agent_runtime, "Hello")
+
+def test_without_the_fixture():
+    assert False
+"""
+
+
+def test_a_failed_test_leaves_the_timeline_and_the_history_of_each_thread(run, pytester):
+    result = run(FAILING, OPTION, "saved/here")
+    result.assert_outcomes(failed=3, passed=1)
+    saved = sorted((pytester.path / "saved" / "here").iterdir())
+    assert [(path.suffix, path.name.partition("-thread_")[0]) for path in saved] == [
+        (".json", "test_it.py-test_it-Good-morning"),
+        (".svg", "test_it.py-test_it-Good-morning"),
+        (".json", "test_it.py-test_it-Hello"),
+        (".svg", "test_it.py-test_it-Hello"),
+    ]
+    history = json.loads(saved[2].read_text(encoding="utf-8"))
+    assert (history[0]["seq"], history[0]["type"]) == (1, "UserMessageAdded")
+    assert history[0]["content"] == "Hello"
+    assert saved[3].read_text(encoding="utf-8").startswith("<svg ")
+    result.stdout.fnmatch_lines(["*timelines of gpt-agent-fsm teardown*", f"{saved[3]}, .json"])
+
+
+def test_a_test_that_fails_because_of_its_handler_leaves_its_timeline_too(run, pytester):
+    pytester.makeini("[pytest]\nagent_handler_errors = true")
+    code = "def test_it(agent_runtime):\n    converse_with_a_broken_handler(agent_runtime)\n"
+    run(BROKEN_HANDLER + code, OPTION, "saved").assert_outcomes(failed=1)
+    assert len(list((pytester.path / "saved").iterdir())) == 2
+
+
+def test_a_test_whose_name_is_very_long_leaves_its_timeline(run, pytester):
+    code = '@pytest.mark.parametrize("word", ["Hello" * 100])\ndef test_it(agent_runtime, word):\n'
+    run(f"{code}    converse(agent_runtime, word)\n    assert False\n", OPTION, "saved").assert_outcomes(failed=1)
+    assert len(list((pytester.path / "saved").iterdir())) == 2
+
+
+def test_without_the_option_and_without_a_failure_no_file_is_written(run, pytester):
+    before = {path.name for path in pytester.path.iterdir()}
+    run(FAILING).assert_outcomes(failed=3, passed=1)
+    passing = "def test_it(agent_runtime):\n    converse(agent_runtime, 'Hello')\n"
+    run(passing, OPTION, "saved").assert_outcomes(passed=1)
+    assert {path.name for path in pytester.path.iterdir()} - before <= {"test_it.py", "__pycache__"}
 
 
 def test_the_requests_to_the_server_can_be_inspected(run):
