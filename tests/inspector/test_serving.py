@@ -34,11 +34,12 @@ def test_the_pages_are_served_on_a_free_port_of_this_machine_until_the_block_end
 def test_an_open_stream_blocks_neither_other_requests_nor_the_end(world):
     with serve(world.app) as url:
         answers = [requests.get(f"{url}events", stream=True, timeout=PATIENCE) for _ in range(20)]
-        for answer in answers:
-            assert next(answer.iter_lines()).startswith(b"retry")
+        streams = [answer.iter_lines() for answer in answers]
+        assert {next(lines)[:5] for lines in streams} == {b"retry"}
         assert requests.get(url, timeout=PATIENCE).status_code == 200
-    for answer in answers:
-        assert [line for line in answer.iter_lines() if line] == []
+    for answer, lines in zip(answers, streams, strict=True):
+        assert next((line for line in lines if line), None) is None
+        answer.close()
 
 
 def test_an_inspector_can_be_served_again(world):
