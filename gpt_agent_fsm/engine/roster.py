@@ -79,8 +79,9 @@ class Roster:
         self.trace: Trace = Trace(scheduler.clock)
         # A bound method takes 64 bytes, so all drivers share one.
         self._shift_of: Callable[[Driver], Shift] = partial(Shift, tick=self._tick, trace=self.trace)
-        self.scheduler = scheduler
-        self.backend, self.store = backend, store
+        self.scheduler: Scheduler = scheduler
+        self.backend: Backend = backend
+        self.store: Store = store
         self._settings = settings
         self._make_agent = make_agent
         self._owns_all = make_ownership is None

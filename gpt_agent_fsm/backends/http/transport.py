@@ -148,7 +148,7 @@ class Transport:
         self._local = threading.local()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
-        self.turns = Turns()
+        self.turns: Turns = Turns()
         # This is set last. If another OS thread sees the new value, the other fields are new, too.
         self._origin = Origin("backend")
 
