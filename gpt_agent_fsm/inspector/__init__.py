@@ -16,7 +16,8 @@ try:
 except ModuleNotFoundError as error:
     if error.name not in ("flask", "werkzeug"):
         raise
-    sentence = 'The inspector needs Flask: pip install flask (the extra "inspector" of gpt-agent-fsm)'
-    raise ImportError(sentence, name=error.name) from error
+    raise ImportError(
+        'The inspector needs Flask: pip install flask (the extra "inspector" of gpt-agent-fsm)', name=error.name
+    ) from error
 
 __all__ = ["Inspector", "inspector", "serve"]

@@ -37,7 +37,7 @@ class Access:
             raise ValueError("inspector: the token is blank; leave it out, and one is made")
         if isinstance(hosts, str):
             raise ValueError(f"inspector: hosts must be a list of names, such as [{hosts!r}], not one string")
-        self.token = secrets.token_urlsafe(24) if token is None else token.strip()
+        self.token: str = secrets.token_urlsafe(24) if token is None else token.strip()
         self._hosts = frozenset(host_of(host) for host in hosts or ())
 
     def check_site(self) -> None:

@@ -68,9 +68,10 @@ class Inspector(flask.Flask):
 
     def __init__(self, source: Source, access: Access) -> None:
         super().__init__("gpt_agent_fsm.inspector")
-        self.token, self.closing = access.token, threading.Event()
+        self.token: str = access.token
+        self.closing: threading.Event = threading.Event()
         self.config["MAX_CONTENT_LENGTH"] = _MAX_BODY
-        self.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+        self.jinja_env.trim_blocks = self.jinja_env.lstrip_blocks = True
         self._source, self._access = source, access
         self.before_request(self._begin)
         self.after_request(_finish)

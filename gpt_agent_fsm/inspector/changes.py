@@ -40,7 +40,7 @@ class Changes(Protocol):
 class Heard:
     """The threads of a runtime about which an event was announced."""
 
-    interval = 1.0
+    interval: float = 1.0
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -68,7 +68,7 @@ class Heard:
 class Polled:
     """The threads of a store that another process may drive."""
 
-    interval = 1.5
+    interval: float = 1.5
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -47,7 +47,7 @@ class Source:
         self.runtime: AgentHost | None = None
         if isinstance(given, Store):
             self.store: Store = given
-            self.settings = Settings.from_env()
+            self.settings: Settings = Settings.from_env()
         elif isinstance(given, AgentHost):
             self.runtime, self.store, self.settings = given, given.store, given.settings
         else:
