@@ -7,13 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.events import Event
-from gpt_agent_fsm.inspector.source import Source
+from gpt_agent_fsm.events import AgentStopped
+from gpt_agent_fsm.inspector.source import AgentHost, Source
 from gpt_agent_fsm.ports import MarkedStore
 
 __all__ = ["Changes", "Heard", "Polled", "changes_of", "stream"]
@@ -38,17 +38,26 @@ class Changes(Protocol):
 
 
 class Heard:
-    """The threads of a runtime about which an event was announced."""
+    """The threads of a runtime whose data were saved, or whose agents were stopped.
+
+    It does not listen to the events, because a tool call counts as heard if any handler receives it.
+    """
 
     interval: float = 1.0
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, runtime: AgentHost) -> None:
         self._source = source
         self._lock = threading.Lock()
         self._ids: set[str] = set()
-        signals.event.connect(self._hear)
+        self._remove = runtime.add_trace(self._follow)
+        signals.agent_stopped.connect(self._hear)
 
-    def _hear(self, agent: Agent | None, event: Event) -> None:
+    def _follow(self, name: str, info: Mapping[str, Any]) -> None:
+        if name in ("commit", "message_accepted"):
+            with self._lock:
+                self._ids.add(info["thread_id"])
+
+    def _hear(self, agent: Agent | None, event: AgentStopped) -> None:
         del agent
         with self._lock:
             self._ids.add(event.thread_id)
@@ -62,7 +71,8 @@ class Heard:
 
     def close(self) -> None:
         """See `Changes.close`."""
-        signals.event.disconnect(self._hear)
+        self._remove()
+        signals.agent_stopped.disconnect(self._hear)
 
 
 class Polled:
@@ -105,7 +115,7 @@ class Polled:
 
 def changes_of(source: Source) -> Changes:
     """Return the changes from now on."""
-    return Polled(source) if source.runtime is None else Heard(source)
+    return Polled(source) if source.runtime is None else Heard(source, source.runtime)
 
 
 def stream(begin: Callable[[], Changes], only: str | None, closing: threading.Event) -> Iterator[bytes]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.engine.history import history_page
@@ -33,6 +33,9 @@ class AgentHost(Protocol):
 
     def get(self, thread_id: str) -> Agent | None:
         """Return the agent of a thread, or None if there is none."""
+
+    def add_trace(self, trace: Callable[[str, Mapping[str, Any]], object]) -> Callable[[], None]:
+        """Call `trace(name, info)` from now on. Return a function that ends this."""
 
 
 class Source:

@@ -7,7 +7,7 @@ from contextlib import closing
 import attrs
 import pytest
 
-from gpt_agent_fsm import Runtime, signals
+from gpt_agent_fsm import Runtime, events, signals
 from gpt_agent_fsm.inspector import changes, inspector
 from gpt_agent_fsm.inspector.changes import Heard, Polled, changes_of, stream
 from gpt_agent_fsm.inspector.source import Source
@@ -39,7 +39,7 @@ def events_of(answer):
 # --- a runtime -----------------------------------------------------------------------------------------------
 
 
-def test_an_event_of_a_runtime_is_a_change_of_its_thread(world):
+def test_a_commit_of_a_runtime_is_a_change_of_its_thread(world):
     with closing(changes_of(Source(world.runtime))) as heard:
         assert heard.take() == set()
         first, second = world.talk("Hello"), world.talk("Hello")
@@ -70,29 +70,39 @@ def test_the_events_of_another_runtime_are_no_changes(world):
         assert heard.take() == set()
 
 
+def listening(world):
+    """Return everything that listens to the runtime."""
+    return [*world.runtime._roster.trace.hooks, *signals.agent_stopped.receivers, *signals.event.receivers]
+
+
+def test_a_page_that_is_open_answers_no_tool_call(world):
+    with closing(changes_of(Source(world.runtime))):
+        assert not list(signals.receivers(None, events.ToolCallRequested))
+
+
 def test_a_closed_stream_listens_no_longer(world):
-    before = set(signals.event.receivers)
+    before = listening(world)
     with world.client.get("/events") as answer:
         assert next(iter(answer.response)).startswith(b"retry:")
-        assert len(set(signals.event.receivers) - before) == 1
-    assert set(signals.event.receivers) == before
+        assert len(listening(world)) == len(before) + 2
+    assert listening(world) == before
 
 
 def test_a_stream_whose_body_is_never_read_listens_to_nothing(world):
-    before = set(signals.event.receivers)
+    before = listening(world)
     with world.app.test_request_context("/events"):
         answer = world.app.dispatch_request()
-        assert set(signals.event.receivers) == before
+        assert listening(world) == before
         answer.close()
 
 
 def test_a_stream_that_is_dropped_does_not_stay_connected(world, caplog):
-    before = set(signals.event.receivers)
+    before = listening(world)
     body = stream(lambda: changes_of(Source(world.runtime)), None, threading.Event())
     next(body)
     del body
     world.talk("Hello")
-    assert set(signals.event.receivers) == before
+    assert listening(world) == before
     assert "is gone" not in caplog.text
 
 
