@@ -32,6 +32,7 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
     UploadBackend,
+    offers,
     oldest_kept,
 )
 from gpt_agent_fsm.engine.run_options import RUN_OPTIONS, RunOptions
@@ -85,6 +86,7 @@ __all__ = [
     "ToolCall",
     "ToolOutputsRequest",
     "media",
+    "offers",
     "oldest_kept",
     "UploadBackend",
     "Usage",

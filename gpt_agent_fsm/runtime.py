@@ -21,7 +21,7 @@ from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
-from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage
+from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage, offers
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
@@ -285,7 +285,7 @@ class Runtime:
     def usage(self) -> Usage:
         """The tokens of all ended runs of all threads in the store. Reads the store."""
         self._own_roster.origin.check()
-        if not isinstance(self._store, CountingStore):
+        if not offers(self._store, CountingStore):
             raise TypeError(f"{type(self._store).__name__} does not count tokens: it must have the method usage")
         return self._store.usage()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
 __all__ = ["check_connection", "check_number", "check_parts", "check_trace", "optional_text", "plain", "required_text"]
@@ -48,7 +49,7 @@ def check_parts(backend: object, settings: object, store: object) -> None:
         ("settings", settings, Settings),
         ("store", store, Store),
     ):
-        if isinstance(value, type) or not isinstance(value, kind):
+        if isinstance(value, type) or not offers(value, kind):
             what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
             raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
 

@@ -9,6 +9,7 @@ import attrs
 
 from gpt_agent_fsm.engine.checks import optional_text, plain, required_text
 from gpt_agent_fsm.engine.protocols import PartsBackend
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.events.media import data_of, image_type
 from gpt_agent_fsm.events.parts import Content, File, Image, Part, Text
 
@@ -43,7 +44,7 @@ def read_content(content: Content, backend: object, max_bytes: int) -> tuple[str
 
 def parts_refusal(backend: object, parts: tuple[Part, ...]) -> str | None:
     """Return a sentence that says why the backend cannot send these parts. Return None if it can send them."""
-    if isinstance(backend, PartsBackend):
+    if offers(backend, PartsBackend):
         return backend.refused_parts(parts)
     return f"{type(backend).__name__} cannot send images and files: it must have the methods of PartsBackend."
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import checked_path, name_in, read_file
 from gpt_agent_fsm.engine.protocols import FileBackend, Timeout, UploadBackend
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.errors import OutcomeUnknown
 from gpt_agent_fsm.events.media import default_name
 from gpt_agent_fsm.machine.reasons import as_sentence
@@ -23,7 +24,7 @@ def downloading(backend: object, file_id: str, limits: Callable[[], Timeout]) ->
     Raises `TypeError` if the backend does not support files.
     """
     required_text(file_id, "file_id")
-    if not isinstance(backend, FileBackend):
+    if not offers(backend, FileBackend):
         raise TypeError(f"{type(backend).__name__} does not support files: it needs the method `download`")
     return lambda: backend.download(file_id, timeout=limits())
 
@@ -37,7 +38,7 @@ def uploading(
 ) -> Callable[[], str]:
     """Read the file, and return a function that uploads it. Raises the errors of `Runtime.upload`."""
     name, purpose = optional_text(name, "name"), required_text(purpose, "purpose")
-    if not isinstance(backend, UploadBackend):
+    if not offers(backend, UploadBackend):
         raise TypeError(f"{type(backend).__name__} takes no files: it needs the method `upload`")
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)

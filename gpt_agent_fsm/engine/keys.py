@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 
 from gpt_agent_fsm.engine.protocols import KeyedStore, Store
+from gpt_agent_fsm.engine.protocols.offers import offers
 
 __all__ = ["ThreadKeys"]
 
@@ -22,7 +23,7 @@ class ThreadKeys:
 
     @property
     def _keyed_store(self) -> KeyedStore:
-        if not isinstance(self._store, KeyedStore):
+        if not offers(self._store, KeyedStore):
             needed = "it needs the methods claim_key and find"
             raise TypeError(f"{type(self._store).__name__} cannot keep the keys of threads: {needed}")
         return self._store

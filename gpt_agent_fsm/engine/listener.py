@@ -17,6 +17,7 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
 )
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.run_options import STREAM
 from gpt_agent_fsm.engine.streams import Reading, Streams
 from gpt_agent_fsm.events import AssistantMessageAdded, AssistantMessageDelta
@@ -105,7 +106,7 @@ class Listener:
         """
         if self._plainly or not isinstance(request, effects.CreateRun | effects.SubmitToolOutputs):
             return None
-        if not (_is_wanted(snapshot, request.run_options) and isinstance(self._backend, StreamingBackend)):
+        if not (_is_wanted(snapshot, request.run_options) and offers(self._backend, StreamingBackend)):
             return None
         can_stream = not self._streams.is_resting and self._streams.reserve()
         return RunMaker(self._backend) if can_stream else None
@@ -141,7 +142,7 @@ class Listener:
         self._known, self._plainly = (run.id, run.handle), False
         backend, turn = self._backend, snapshot.outbox.turn
         wanted = _is_wanted(snapshot, "" if turn is None else turn.run_options)
-        if wanted and isinstance(backend, StreamingBackend) and self._streams.reserve():
+        if wanted and offers(backend, StreamingBackend) and self._streams.reserve():
             heard = run.heard if run.heard is not None and run.heard.handle == run.handle else None
             self._read(Reading(self._thread_id, run.id, run.handle, open_=self._opener(backend, run, heard)))
             if heard is not None:

@@ -22,6 +22,7 @@ from gpt_agent_fsm.engine.protocols import (
     Timeout,
     ToolOutputsRequest,
 )
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.run_options import STREAM
 from gpt_agent_fsm.events.media import IMAGE_REFUSALS
 from gpt_agent_fsm.logs import Log, get_logger, must_propagate
@@ -134,7 +135,7 @@ def _post(backend: Backend, thread_id: str, request: effects.PostMessage, timeou
         return backend.post_message(thread_id, request.content, key=request.key, timeout=timeout)
     # The message may have been accepted by a program with another backend.
     reason = parts_refusal(backend, request.parts)
-    if reason is not None or not isinstance(backend, PartsBackend):
+    if reason is not None or not offers(backend, PartsBackend):
         raise errors.RequestRefused(None, None, reason or "")
     return backend.post_parts(thread_id, request.parts, key=request.key, timeout=timeout)
 

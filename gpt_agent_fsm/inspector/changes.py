@@ -14,7 +14,7 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.events import AgentStopped
 from gpt_agent_fsm.inspector.source import AgentHost, Source
-from gpt_agent_fsm.ports import MarkedStore
+from gpt_agent_fsm.ports import MarkedStore, offers
 
 __all__ = ["Changes", "Heard", "Polled", "changes_of", "stream"]
 
@@ -100,11 +100,11 @@ class Polled:
 
     def _find_mark(self) -> Hashable | None:
         store = self._source.store
-        return store.mark() if isinstance(store, MarkedStore) else None
+        return store.mark() if offers(store, MarkedStore) else None
 
     def _find_marks(self) -> Mapping[str, Hashable]:
         store = self._source.store
-        if isinstance(store, MarkedStore):
+        if offers(store, MarkedStore):
             return store.thread_marks()
         rows = self._source.rows()
         return {row.snapshot.thread_id: (row.last_event_at, row.last_event, row.commands) for row in rows}

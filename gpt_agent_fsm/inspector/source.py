@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.showing import NOT_CONNECTED, NOT_HELD
-from gpt_agent_fsm.ports import ListingStore, Saved, Store, ThreadRow
+from gpt_agent_fsm.ports import ListingStore, Saved, Store, ThreadRow, offers
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores.holder import is_held
 
@@ -48,10 +48,10 @@ class Source:
 
     def __init__(self, given: AgentHost | Store) -> None:
         self.runtime: AgentHost | None = None
-        if isinstance(given, Store):
+        if offers(given, Store):
             self.store: Store = given
             self.settings: Settings = Settings.from_env()
-        elif isinstance(given, AgentHost):
+        elif offers(given, AgentHost):
             self.runtime, self.store, self.settings = given, given.store, given.settings
         else:
             raise TypeError(f"inspector: give a Runtime or a Store, not {given!r:.100}")
@@ -59,11 +59,11 @@ class Source:
     @property
     def lists_all(self) -> bool:
         """False if the store cannot list its threads. Then only threads with unfinished work or an agent are known."""
-        return isinstance(self.store, ListingStore)
+        return offers(self.store, ListingStore)
 
     def rows(self) -> list[ThreadRow]:
         """Return the threads. The thread with the newest event is the first."""
-        if isinstance(self.store, ListingStore):
+        if offers(self.store, ListingStore):
             rows = list(self.store.threads())
         else:
             agents = () if self.runtime is None else self.runtime.agents

@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
+from gpt_agent_fsm.ports import offers
+
 __all__ = ["Holder", "is_held"]
 
 _BEGAN = time.time()
@@ -74,7 +76,7 @@ def is_held(store: object, *, if_unknown: bool = True) -> bool:
     Return `if_unknown` if this cannot be known, for example because the process is on another computer, or because the
     store does not record its holder.
     """
-    if not isinstance(store, _HeldStore):
+    if not offers(store, _HeldStore):
         return if_unknown
     holder = store.holder()
     runs = False if holder is None else holder.runs

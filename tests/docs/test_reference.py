@@ -132,7 +132,7 @@ def test_every_public_name_is_there_with_a_sentence(name):
         "  - `state`: The thread's state.",
         "- `Agent`: Drives one thread.",
         "- `tool(*, timeout=None, approve=False, retry='never', strict=None, name=None, description=None)`: Make",
-        "- `Runtime(backend, settings=..., store=None, *, tools=(), scheduler=None, rng=None)`: Drives agents.",
+        "- `Runtime(backend, settings=..., store=None, *, tools=(), scheduler=None, rng=None, trace=None)`: Drives",
         "- [`Settings(...)`](settings.md): The intervals",
         "  - `from_env(environ=None)`: Return the settings from the environment",
         "  - `from_yaml(source, *, wait=None)`: Return a model",

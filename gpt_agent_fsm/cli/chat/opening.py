@@ -16,7 +16,7 @@ from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
 from gpt_agent_fsm.engine.explaining import as_sentence
 from gpt_agent_fsm.errors import InvalidThreadId, StoreError
-from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store
+from gpt_agent_fsm.ports import Backend, KeyedStore, Record, Store, offers
 from gpt_agent_fsm.stores import MemoryStore
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _refuse_if_held(holder: Holder) -> None:
 
 
 def _thread_called(name: str | None, store: Store) -> str | None:
-    return store.find(name) if name is not None and isinstance(store, KeyedStore) else None
+    return store.find(name) if name is not None and offers(store, KeyedStore) else None
 
 
 # --- earlier messages -------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from gpt_agent_fsm.engine.protocols.backend import (
     Timeout,
     ToolOutputsRequest,
 )
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.protocols.ownership import AgentHandle, Lease, Ownership
 from gpt_agent_fsm.engine.protocols.parts import PartsBackend, UploadBackend
 from gpt_agent_fsm.engine.protocols.scheduling import Clock, Scheduler, Task
@@ -56,5 +57,6 @@ __all__ = [
     "Timeout",
     "ToolOutputsRequest",
     "UploadBackend",
+    "offers",
     "oldest_kept",
 ]

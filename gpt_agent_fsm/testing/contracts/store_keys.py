@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from gpt_agent_fsm.ports import CountingStore, KeyedStore, Usage
+from gpt_agent_fsm.ports import CountingStore, KeyedStore, Usage, offers
 from gpt_agent_fsm.testing.contracts.store import StoreContract
 from gpt_agent_fsm.testing.contracts.store_means import idle
 
@@ -17,7 +17,7 @@ class KeyedStoreContract(StoreContract):
     @property
     def keyed(self) -> KeyedStore:
         """The store of this test, as a `KeyedStore`."""
-        assert isinstance(self.store, KeyedStore), "the store must have the methods claim_key and find"
+        assert offers(self.store, KeyedStore), "the store must have the methods claim_key and find"
         return self.store
 
     def test_a_key_belongs_to_the_first_thread_that_claims_it(self) -> None:
@@ -44,7 +44,7 @@ class KeyedStoreContract(StoreContract):
         assert self.keyed.find("user-42") == "thread_1"
 
     def test_tokens_add_up_over_all_threads(self) -> None:
-        assert isinstance(self.store, CountingStore), "the store must have the method usage"
+        assert offers(self.store, CountingStore), "the store must have the method usage"
         assert self.store.usage() == Usage()
         one = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3, runs=1, cached_tokens=1, reasoning_tokens=2)
         for thread_id in ("thread_1", "thread_2"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gpt_agent_fsm.machine.inputs import CancelRun
-from gpt_agent_fsm.ports import MarkedStore
+from gpt_agent_fsm.ports import MarkedStore, offers
 from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, some_events
 
 __all__ = ["MarkedStoreContract"]
@@ -15,7 +15,7 @@ class MarkedStoreContract(StoreTests):
     @property
     def marked(self) -> MarkedStore:
         """The store of this test, as a `MarkedStore`."""
-        assert isinstance(self.store, MarkedStore), "the store must have the methods mark and thread_marks"
+        assert offers(self.store, MarkedStore), "the store must have the methods mark and thread_marks"
         return self.store
 
     def test_the_marks_stay_while_nothing_changes(self) -> None:

@@ -13,7 +13,7 @@ from gpt_agent_fsm.events import Event, RunStarted
 from gpt_agent_fsm.machine.effects import GetLatestRun
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
-from gpt_agent_fsm.ports import Record, Saved, Store
+from gpt_agent_fsm.ports import Record, Saved, Store, offers
 
 __all__ = ["StoreTests", "idle", "numbers_of", "some_events", "tried", "whole_change"]
 
@@ -73,7 +73,7 @@ class StoreTests:
 
     def make_ready(self) -> None:
         """Make the store now, before several OS threads use it."""
-        assert isinstance(self.store, Store), "make_store did not return a Store"
+        assert offers(self.store, Store), "make_store did not return a Store"
 
     def teardown_method(self) -> None:
         if self._store is not None:

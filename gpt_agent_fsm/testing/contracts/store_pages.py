@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpt_agent_fsm.ports import PagingStore
+from gpt_agent_fsm.ports import PagingStore, offers
 from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events
 
 __all__ = ["PagingStoreContract"]
@@ -13,7 +13,7 @@ class PagingStoreContract(StoreTests):
 
     def page(self, after: int, limit: int, *, newest: bool = False) -> list[int]:
         """Return the numbers of a page of the history of thread_1."""
-        assert isinstance(self.store, PagingStore), "the store must have the method history_page"
+        assert offers(self.store, PagingStore), "the store must have the method history_page"
         return numbers_of(self.store.history_page("thread_1", after=after, limit=limit, newest=newest))
 
     def test_an_unknown_thread_has_no_page(self) -> None:
@@ -37,5 +37,5 @@ class PagingStoreContract(StoreTests):
     def test_a_page_contains_whole_records_of_this_thread_only(self) -> None:
         self.commit(idle("thread_2"), *some_events(1, thread_id="thread_2"))
         records = self.commit(idle(), *some_events(1, 2), at=2.5)
-        assert isinstance(self.store, PagingStore)
+        assert offers(self.store, PagingStore)
         assert list(self.store.history_page("thread_1", after=0, limit=9)) == list(records)

@@ -14,7 +14,7 @@ from gpt_agent_fsm.machine.outbox import Outbox, OwedRun
 from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
 from gpt_agent_fsm.machine.reasons import reason_of
 from gpt_agent_fsm.machine.snapshot import Cursor, Reading
-from gpt_agent_fsm.ports import ListingStore, PrunableStore, Usage
+from gpt_agent_fsm.ports import ListingStore, PrunableStore, Usage, offers
 from gpt_agent_fsm.testing.contracts.store_means import StoreTests, idle, numbers_of, some_events, tried
 
 __all__ = ["StoreUpkeepContract"]
@@ -26,13 +26,13 @@ class StoreUpkeepContract(StoreTests):
     @property
     def listing(self) -> ListingStore:
         """The store of this test, as a `ListingStore`."""
-        assert isinstance(self.store, ListingStore), "the store must have the method threads"
+        assert offers(self.store, ListingStore), "the store must have the method threads"
         return self.store
 
     @property
     def prunable(self) -> PrunableStore:
         """The store of this test, as a `PrunableStore`."""
-        assert isinstance(self.store, PrunableStore), "the store must have the method prune"
+        assert offers(self.store, PrunableStore), "the store must have the method prune"
         return self.store
 
     def rest(self, thread_id: str, *ats: float) -> None:
