@@ -111,8 +111,8 @@ def longest_pause(snapshot: Snapshot, settings: Settings) -> float:
         # The pause that the server asked for is not saved, so it may be as long as `MAX_RETRY_AFTER`.
         delays = (settings.request_retry_max_delay, settings.tool_output_retry_delay)
         return max(MAX_RETRY_AFTER, settings.outcome_grace, *delays)
-    if snapshot.state is State.RATE_LIMITED:
-        return settings.rate_limit_retry_delay
+    if snapshot.state is State.RATE_LIMITED and isinstance(snapshot.request, effects.CreateRun):
+        return settings.rate_limit_retry_delay  # otherwise the thread searches for a run that may have been created
     if snapshot.state is State.AWAITING_TOOLS:
         return settings.tool_poll_interval
     # While webhooks arrive, the library polls less often. But a process that has just started has seen no webhook yet.

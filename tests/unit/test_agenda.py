@@ -118,6 +118,7 @@ LONG = Settings(
         (State.AWAITING_TOOLS, POLL, {}, 11.0),
         (State.RATE_LIMITED, effects.CreateRun(key="k", assistant_id="a"), {}, 7.0),
         (State.RATE_LIMITED, effects.CreateRun(key="k", assistant_id="a"), {"tries": 1}, 601.0),
+        (State.RATE_LIMITED, effects.GetLatestRun(key="k"), {}, 5.0),
         (State.IDLE, effects.PostMessage(key="k", content="Hello"), {}, 5.0),
         (State.IDLE, effects.PostMessage(key="k", content="Hello"), {"tries": 2}, 601.0),
         (State.IDLE, LIST, {}, 5.0),
