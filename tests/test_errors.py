@@ -182,5 +182,6 @@ def test_another_error_of_a_call_stays_as_it_is():
 
 
 def test_the_signature_of_a_class_stays_as_it_is():
-    assert list(inspect.signature(Runtime).parameters) == ["backend", "settings", "store", "tools", "scheduler", "rng"]
+    names = ["backend", "settings", "store", "tools", "scheduler", "rng", "trace"]
+    assert list(inspect.signature(Runtime).parameters) == names
     assert list(inspect.signature(Settings).parameters) == [field.name for field in attrs.fields(Settings)]
