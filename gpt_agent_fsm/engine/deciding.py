@@ -127,17 +127,18 @@ class Decider:
         self.save(settings)
         return limits
 
-    @staticmethod
-    def _ready_request(decision: Decision) -> effects.Request | None:
+    def _ready_request(self, decision: Decision) -> effects.Request | None:
         """Return the request that follows from the decision, if it may be made immediately.
 
-        A look is a request that only reads. It is made before the decision is saved only if this spares a commit, and
-        only one is made, so that the progress of a long search is saved.
+        A look is a request that only reads. It is made before the decision is saved only if this spares a commit. The
+        decision must follow from one other look, because a restart repeats that look, and no other request.
         """
         request = decision.snapshot.request
         if request is None or decision.dropped:
             return None
-        spares_a_commit = decision.happened and decision.facts == 1 and not decision.consumed
+        last = self._ledger.snapshot.request
+        follows_a_look = last is not None and not last.changes_server and decision.facts == 1
+        spares_a_commit = decision.happened and follows_a_look and not decision.consumed
         if not request.changes_server and not spares_a_commit:
             return None
         return request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm import events
@@ -14,6 +15,22 @@ from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Ledger"]
+
+
+@functools.lru_cache(maxsize=16)
+def _takes_announced(commit: Callable[..., object]) -> bool:
+    parameters = inspect.signature(commit).parameters.values()
+    return any(each.name == "announced" or each.kind is each.VAR_KEYWORD for each in parameters)
+
+
+def commits_announced(store: Store) -> bool:
+    """Return whether `commit` of the store takes the keyword `announced`. See `Store`.
+
+    A subclass or an object that passes calls on may have the attribute, but a method of its own without the keyword.
+    """
+    if not getattr(store, "commits_announced", False):
+        return False
+    return _takes_announced(getattr(store.commit, "__func__", store.commit))
 
 
 class Ledger:
@@ -68,7 +85,7 @@ class Ledger:
         postponed = request is not None and request.changes_server and due != self._due
         if consumed or happened or postponed or not snapshot.differs_only_by_a_poll(self.snapshot):
             commit: Callable[..., Sequence[Record]] = self._store.commit
-            if unheard and happened and getattr(self._store, "commits_announced", False):
+            if unheard and happened and commits_announced(self._store):
                 commit = functools.partial(commit, announced=True)
             records = commit(
                 snapshot,

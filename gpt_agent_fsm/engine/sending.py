@@ -115,7 +115,13 @@ class Sender:
         self._ledger.commit(self._ledger.snapshot.with_request(sent=sent), 0, (), due, settings)
 
     def save_progress(self, settings: Settings) -> None:
-        """Save how far the stream of the run was announced."""
+        """Save how far the stream of the run was announced, and that a request was not sent if it was not made.
+
+        Such a request may count as sent, because it was saved so together with the decision that led to it.
+        """
+        pending = self._ledger.snapshot.pending
+        if self._agenda.request is not None and pending is not None and pending.sent and pending.request.changes_server:
+            self.put_back(self._agenda.due, settings)
         noted = self._listener.noted(self._ledger.snapshot)
         if noted is not self._ledger.snapshot:
             self._ledger.commit(noted, 0, (), self._agenda.due, settings)

@@ -14,7 +14,7 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import GptAgentError, StoreError
 from gpt_agent_fsm.inspector.access import HEADERS, Access
 from gpt_agent_fsm.inspector.changes import changes_of, stream
-from gpt_agent_fsm.inspector.overview import overview_of, rows_of
+from gpt_agent_fsm.inspector.overview import PER_PAGE, overview_of, rows_of
 from gpt_agent_fsm.inspector.source import AgentHost, Source
 from gpt_agent_fsm.inspector.styles import colours
 from gpt_agent_fsm.inspector.thread import thread_page
@@ -102,7 +102,8 @@ class Inspector(flask.Flask):
         return _page("list.html", shown=shown, state=state, words=words, lists_all=self._source.lists_all)
 
     def _rows(self) -> flask.Response:
-        found = (self._source.row(thread_id) for thread_id in flask.request.args.getlist("id"))
+        wanted = list(dict.fromkeys(flask.request.args.getlist("id")))[:PER_PAGE]
+        found = map(self._source.row, wanted)
         return _page("rows.html", rows=rows_of(row for row in found if row is not None))
 
     def _thread(self) -> flask.Response:
@@ -120,6 +121,8 @@ class Inspector(flask.Flask):
     # --- buttons ------------------------------------------------------------------------------------------
 
     def _act(self, action: str) -> werkzeug.Response:
+        if self._source.runtime is None:
+            raise Conflict("These pages show a store alone, so they change nothing. Use the program that drives it.")
         self._access.check_token()
         form = flask.request.form
         thread_id = form.get("id", "")

@@ -123,7 +123,7 @@ def stream(begin: Callable[[], Changes], only: str | None, closing: threading.Ev
 
     `only` is the id of the one thread that the page shows, or None.
     """
-    with contextlib.closing(begin()) as changes, contextlib.suppress(StoreError):
+    with contextlib.suppress(StoreError), contextlib.closing(begin()) as changes:
         yield b"retry: 2000\n\n"
         sent = time.monotonic()
         while not closing.wait(changes.interval):

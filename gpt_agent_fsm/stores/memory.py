@@ -85,9 +85,10 @@ class MemoryStore:
     """
 
     ends_with_process = True
-    commits_announced = True
     """True if the data is lost when the process ends. If an agent stops with unfinished work, the log warns about
     this."""
+    commits_announced = True
+    """See `Store`."""
 
     def __init__(self, keep_history: int | None = None) -> None:
         if keep_history is not None and (type(keep_history) is not int or keep_history < 1):

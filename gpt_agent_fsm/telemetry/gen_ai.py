@@ -6,6 +6,7 @@ Only `otel` imports this module.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from importlib import metadata
 
@@ -20,6 +21,8 @@ _SECONDS = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 2
 _TOKENS = [4**power for power in range(14)]
 _OPERATION, _PROVIDER, _ERROR = "gen_ai.operation.name", "gen_ai.provider.name", "error.type"
 _CONVERSATION, _INVOKE = "gen_ai.conversation.id", "invoke_agent"
+
+_CODE = re.compile(r"[A-Za-z0-9_]{1,64}")
 
 
 class GenAi:
@@ -105,7 +108,12 @@ class GenAi:
         try:
             span.end(_ns(now))
         finally:
-            self._duration.record(seconds, named if error is None else {**named, _ERROR: error})
+            self._duration.record(seconds, named if error is None else {**named, _ERROR: _short(error)})
+
+
+def _short(error: str) -> str:
+    """Return an error's code for a metric. A server may send any text as the code."""
+    return error if _CODE.fullmatch(error) else "_OTHER"
 
 
 def _set_error(span: Span, error: str | None) -> None:

@@ -55,7 +55,7 @@ class _Spans:
     """
 
     def __init__(self, runtime: Runtime, gen_ai: GenAi, *, has_texts: bool) -> None:
-        self._now = runtime.scheduler.clock.time
+        self._now, self._agent_of = runtime.scheduler.clock.time, runtime.get
         self._gen_ai = gen_ai
         self._has_texts = has_texts
         self._on_this_thread = threading.local()
@@ -140,8 +140,9 @@ class _Spans:
         if not event.will_retry:
             self.invocations.end(event.thread_id, event.code or str(event.status or "request_failed"))
 
-    def _on_stopped(self, _: object, event: events.AgentStopped) -> None:
-        self.invocations.leave(event.thread_id, event.reason)
+    def _on_stopped(self, agent: object, event: events.AgentStopped) -> None:
+        if self._agent_of(event.thread_id) in (None, agent):  # otherwise, the next agent of the thread continues
+            self.invocations.leave(event.thread_id, event.reason)
 
 
 def _error(info: Mapping[str, Any]) -> str | None:

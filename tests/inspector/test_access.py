@@ -197,3 +197,10 @@ def test_every_link_of_an_inspector_below_a_prefix_has_the_prefix(world, slash):
             assert answer.status_code == 200
     answer = whole.post("/admin/inspector/thread/cancel", data={"id": agent.thread_id, "token": TOKEN})
     assert answer.headers["Location"].startswith("/admin/inspector/thread?id=")
+
+
+def test_a_proxy_may_send_a_key_of_its_own(world):
+    agent, headers = world.talk("Ask"), {"Authorization": "Bearer of-the-proxy"}
+    data = {"id": agent.thread_id, "token": TOKEN}
+    assert world.client.post("/thread/cancel", data=data, headers=headers).status_code == 303
+    assert world.client.post("/thread/cancel", data={**data, "token": "x"}, headers=headers).status_code == 401

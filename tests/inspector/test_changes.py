@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from gpt_agent_fsm import Runtime, events, signals
+from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.inspector import changes, inspector
 from gpt_agent_fsm.inspector.changes import Heard, Polled, changes_of, stream
 from gpt_agent_fsm.inspector.source import Source
@@ -227,3 +228,10 @@ def test_a_stream_ends_with_its_store(tmp_path):
     with inspector(store).test_client().get("/events") as answer:
         store.close()
         assert list(events_of(answer)) == []
+
+
+def test_a_store_that_fails_ends_the_stream_without_an_error_so_that_the_page_connects_again():
+    def fail():
+        raise StoreError("The file is locked.")
+
+    assert list(stream(fail, None, threading.Event())) == []

@@ -170,3 +170,9 @@ def test_the_first_page_of_five_thousand_threads_takes_less_than_a_second_of_the
         html = client.get("/").text
         assert time.process_time() - began < 1.0
         assert "5,000 threads, the newest event first; page 1 of 100" in html
+
+
+def test_no_more_rows_than_a_page_has_are_answered(world):
+    agent = world.talk("Ask")
+    ids = [agent.thread_id] * 1000
+    assert world.client.get("/rows", query_string={"id": ids}).text.count("<tr") == 1

@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, events
 from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.machine.queue import NO_CHANGE
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import Answer, Call, SimulatedServer, VirtualScheduler
@@ -71,12 +72,10 @@ class Store(MemoryStore):
 
 
 class OldStore(Store):
-    """A store that does not know the keyword `announced`."""
+    """A store whose `commit` does not know the keyword `announced`, although it inherits the attribute."""
 
-    commits_announced = False
-
-    def commit(self, snapshot, *, consumed, events, at, due, **queue):
-        return super().commit(snapshot, consumed=consumed, events=events, at=at, due=due, **queue)
+    def commit(self, snapshot, *, consumed, events, at, due, queue=NO_CHANGE):
+        return super().commit(snapshot, consumed=consumed, events=events, at=at, due=due, queue=queue)
 
 
 @contextlib.contextmanager
@@ -228,3 +227,35 @@ def test_a_message_that_nobody_hears_counts_as_announced_with_its_commit():
         agent.wait(timeout=600)
     assert not any(fields.get("announced") for _, fields in store.commits)
     assert events.AssistantMessageAdded in map(type, heard)
+
+
+def test_the_answer_to_a_request_that_changes_the_server_is_saved_before_the_next_request():
+    class Quick(Server):
+        """A server whose runs have ended when they are created."""
+
+        def create_run(self, request, *, timeout):
+            run = super().create_run(request, timeout=timeout)
+            return self.get_run(request.thread_id, run.id, timeout=timeout)
+
+    server, store, saved = Quick(), Store(), []
+    with running(server, store) as runtime:
+        agent = connect(runtime)
+        server.at["list"] = lambda: saved.append(store.load(agent.thread_id).snapshot.request.operation)
+        agent.add_user_message("Hello")
+        agent.wait(timeout=600)
+    assert saved == ["list_messages"]
+
+
+def test_a_request_that_was_not_made_does_not_count_as_sent_after_the_end():
+    server, store = Server(), Store()
+    with running(server, store) as runtime:
+        agent = connect(runtime)
+        store.fails = lambda snapshot: snapshot.pending is not None and snapshot.pending.sent
+        agent.add_user_message("Hello")
+        runtime.scheduler.step()
+        assert "post" not in [operation for _, operation in server.order]
+        store.fails = lambda snapshot: False
+        agent.shutdown()
+        runtime.scheduler.settle()
+        pending = store.load(agent.thread_id).snapshot.pending
+    assert (pending.request.operation, pending.sent) == ("post_message", False)

@@ -98,7 +98,11 @@
       tell("live");
       updateAll();
     });
-    stream.addEventListener("error", () => tell("not connected"));
+    stream.addEventListener("error", () => {
+      tell("not connected");
+      // After a connection that broke off, the browser connects again by itself, but not after an HTTP error.
+      if (stream?.readyState === EventSource.CLOSED) setTimeout(watch, 5000);
+    });
     stream.addEventListener("changed", (event) => {
       for (const id of JSON.parse(event.data).threads) changed.add(id);
       update();

@@ -74,8 +74,8 @@ def test_an_interrupt_at_any_line_of_a_call_leaves_the_store_usable_for_other_th
     ],
     ids=["accept", "history", "close"],
 )
-# A connection that is being opened when the handler closes the store is closed by the garbage collector, and Python 3.13
-# warns of that.
+# A connection that is being opened when the handler closes the store is closed by the garbage collector.
+# Python 3.13 warns of that.
 @pytest.mark.filterwarnings("ignore:.*:pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_handler_may_close_the_store_at_any_line_of_a_call(url, call):
     stores = []
