@@ -97,10 +97,10 @@ class Decider:
     def advance(self, clock: Clock, settings: Settings, permit: Permit | None = None) -> CallLimits | None:
         """Advance the snapshot by the waiting facts and commands, and save the result in one commit.
 
-        If the next request must be made now, no handler must be called before it, and `permit` returns its limits, a
-        commit is saved: a request that changes the server counts as sent with this commit, and before a request that
-        only reads, nothing is saved, because a restart would come here again. This method then returns the limits, and
-        the caller must make `next_request` immediately. Otherwise it returns None.
+        The next request may follow without a pause if it must be made now, no handler must be called before it, and
+        `permit` returns its limits. This method then returns the limits, and the caller must make `next_request`
+        immediately. Otherwise it returns None. If such a request changes the server, it counts as sent with this
+        commit. If it only reads, nothing is saved before it, because a restart would come here again.
         """
         self.save(settings)
         self._look = None

@@ -93,25 +93,11 @@ class Roster:
         self._streams = Streams(
             settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later, scheduler.clock.monotonic
         )
-        self._context = DriverContext(
-            backend=backend,
-            store=store,
-            clock=scheduler.clock,
-            gate=Gate(scheduler.clock, settings),
-            webhooks=self._webhooks,
-            ownership=self._ownership,
-            tooling=Tooling(
-                tools, lambda: functions_of(backend), self.jobs, scheduler.clock, settings.receive_timeout, self.trace
-            ),
-            streams=self._streams,
-            random=rng,
-            trace=self.trace,
-        )
+        self._context = self._shared(tools, rng)
         # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
         # close the runtime.
         self._lock = threading.RLock()
-        self._closed = False
-        self._released = False
+        self._closed = self._released = False
         self._check_sole_user(store)
         self._shifts: dict[str, Shift] = {}
         self._announced: set[str] = set()
@@ -119,6 +105,23 @@ class Roster:
         self._leaving: dict[str, Shift] = {}
         """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
         the next driver is in `_shifts` and waits until that tick has ended."""
+
+    def _shared(self, tools: ToolBox, rng: random.Random) -> DriverContext:
+        """Return what all drivers share."""
+        backend, settings, clock = self.backend, self._settings, self.scheduler.clock
+        timeout = settings.receive_timeout
+        return DriverContext(
+            backend=backend,
+            store=self.store,
+            clock=clock,
+            gate=Gate(clock, settings),
+            webhooks=self._webhooks,
+            ownership=self._ownership,
+            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, clock, timeout, self.trace),
+            streams=self._streams,
+            random=rng,
+            trace=self.trace,
+        )
 
     def _check_sole_user(self, store: Store) -> None:
         """Raise `ValueError` if another open roster uses this store object, because both would drive its threads."""
