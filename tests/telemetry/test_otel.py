@@ -526,3 +526,17 @@ def test_an_instrument_does_not_count_as_somebody_who_answers_a_call(make_runtim
     runtime = make_runtime([Call((("unknown", "{}"),)), Answer("Done")], tools=[get_weather])
     with collected.instrument(runtime, capture_content=True):
         assert runtime.start("a").ask("Hello", timeout=10).text == "Done"
+
+
+def test_the_next_agent_of_a_thread_continues_the_span_of_its_message(make_runtime, collected):
+    runtime = make_runtime()
+    with collected.instrument(runtime):
+        former = runtime.start("asst_1")
+        former.shutdown()
+        agent = runtime.connect(thread_id=former.thread_id, assistant_id="asst_1", last_message_id=None)
+        with collected.tracer.start_as_current_span("caller") as caller:
+            agent.add_user_message("Hello")
+        assert agent.wait(timeout=600) == "idle"
+    (span,) = collected.named("invoke_agent")
+    assert span.parent.span_id == caller.get_span_context().span_id
+    assert error_of(span) is None

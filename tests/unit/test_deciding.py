@@ -174,9 +174,9 @@ def test_a_turn_with_a_function_takes_few_transactions_while_no_handler_listens(
     server, store = Server(Call((("add", '{"x": 1}'),)), Answer("two")), make_store()
     with running(server, store, tools=[add]) as runtime:
         agent = connect(runtime)
-        agent.ask("Hello")
+        agent.ask("Hello", timeout=600)
         store.written = 0
-        assert agent.ask("Hello").text == "two"
+        assert agent.ask("Hello", timeout=600).text == "two"
     assert store.written == expected
 
 
