@@ -18,9 +18,8 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import read_content
-from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
 from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, settle
-from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.run_options import RunOptions, options_text
 from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs
@@ -56,12 +55,12 @@ class Agent:
 
     __slots__ = ("__weakref__", "_own_driver", "_roster")
 
-    def __init__(self, driver: Driver, roster: Roster) -> None:
+    def __init__(self, driver: Thread, roster: ThreadRoster) -> None:
         self._own_driver = driver
         self._roster = roster
 
     @property
-    def _driver(self) -> Driver:
+    def _driver(self) -> Thread:
         """The driver of the thread. Raises `UsedAfterFork` in a process that was forked after the agent was made."""
         self._roster.origin.check()
         return self._own_driver

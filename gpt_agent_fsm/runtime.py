@@ -13,15 +13,25 @@ from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, required_text
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
-from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.files import downloading, uploading
+from gpt_agent_fsm.engine.handles import HandleParts, RosterStore, Thread, ThreadRoster
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
-from gpt_agent_fsm.ports import Backend, CountingStore, Record, Scheduler, Store, ThreadedScheduler, Usage, offers
+from gpt_agent_fsm.ports import (
+    Backend,
+    CountingStore,
+    Ownership,
+    Record,
+    Scheduler,
+    Store,
+    ThreadedScheduler,
+    Usage,
+    offers,
+)
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
@@ -75,19 +85,42 @@ class Runtime:
         rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._tools = ToolBox(tools)
         self._check_tools()
-        self._own_roster = roster = Roster(
-            backend, store, self.scheduler, settings, rng, self._make_agent, tools=self._tools
-        )
+        self._own_roster = roster = self._make_roster(rng)
         if trace is not None:
             self.add_trace(trace)
         self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
         self._connector = Connector(backend, settings, self._keys, self._caller, roster)
         try:
-            for saved in unfinished.values():
-                roster.resume(saved)
+            if isinstance(roster, Roster):
+                for saved in unfinished.values():
+                    roster.resume(saved)
         except BaseException:
             self.scheduler.close(0)
             raise
+
+    def _make_roster(self, rng: random.Random) -> ThreadRoster:
+        """Return the roster of the threads: a roster of drivers, or the one that a shared store makes."""
+
+        def make(
+            store: Store,
+            make_ownership: Callable[[Roster], Ownership] | None = None,
+            rests_for: float | None = None,
+        ) -> Roster:
+            fixed = (self._backend, store, self.scheduler, self._settings, rng, self._make_agent)
+            return Roster(*fixed, make_ownership, self._tools, rests_for)
+
+        if not offers(self._store, RosterStore):
+            return make(self._store)
+        return self._store.make_roster(
+            HandleParts(
+                backend=self._backend,
+                scheduler=self.scheduler,
+                settings=self._settings,
+                make_agent=self._make_agent,
+                make_roster=make,
+                answers=lambda name: (self._tools | functions_of(self._backend)).get(name) is not None,
+            )
+        )
 
     def __enter__(self) -> Runtime:
         return self
@@ -113,7 +146,7 @@ class Runtime:
         return self._store
 
     @property
-    def _roster(self) -> Roster:
+    def _roster(self) -> ThreadRoster:
         """The roster. Raises `UsedAfterFork` in a process that was forked after the runtime was made."""
         self._own_roster.origin.check()
         return self._own_roster
@@ -343,7 +376,7 @@ class Runtime:
         """
         self._tools | functions_of(self._backend)
 
-    def _make_agent(self, driver: Driver) -> Agent:
+    def _make_agent(self, driver: Thread) -> Agent:
         return Agent(driver, self._roster)
 
     # --- the end ------------------------------------------------------------------------------------------------
@@ -369,7 +402,7 @@ class Runtime:
             self._roster.release_all()
 
 
-def _agent_of(driver: Driver) -> Agent:
+def _agent_of(driver: Thread) -> Agent:
     agent = driver.announcer.sender
     assert isinstance(agent, Agent)  # noqa: S101 - tells the type checker what `_make_agent` has done
     return agent

@@ -6,19 +6,19 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import attrs
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.history import records_after
 from gpt_agent_fsm.engine.inquiry import Inquiry
-from gpt_agent_fsm.engine.listener import Listener
-from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, Store
+from gpt_agent_fsm.engine.protocols import AgentHandle, Record, Saved, SharedStore, Store
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["Announcer"]
+__all__ = ["Announcer", "PieceSource"]
 
 _NO_CALLS: Mapping[str, events.ToolCallRequested] = {}
 _PIECES_AT_ONCE = 8
@@ -39,6 +39,23 @@ class _Subscriber:
     wants_pieces: bool
 
 
+class PieceSource(Protocol):
+    """Where the pieces of messages come from. A `Listener` is one."""
+
+    @property
+    def is_reading(self) -> bool:
+        """See `Listener.is_reading`."""
+        ...
+
+    def deltas_before(self, added: events.AssistantMessageAdded) -> Iterator[events.AssistantMessageDelta]:
+        """See `Listener.deltas_before`."""
+        ...
+
+    def deltas(self) -> Iterator[events.AssistantMessageDelta]:
+        """See `Listener.deltas`."""
+        ...
+
+
 class Announcer:
     """The saved events of one thread that are not announced yet, and the thread's subscribers.
 
@@ -55,12 +72,13 @@ class Announcer:
         "_again",
         "_first",
         "_joined",
-        "_listener",
         "_lock",
         "_newcomers",
         "_noted_seq",
         "_outbox",
+        "_pieces",
         "_seen_seq",
+        "_shared",
         "_signals_heard",
         "_store",
         "_subscribers",
@@ -71,10 +89,18 @@ class Announcer:
         "sender",
     )
 
-    def __init__(self, thread_id: str, store: Store, listener: Listener, lock: threading.RLock) -> None:
+    def __init__(
+        self,
+        thread_id: str,
+        store: Store,
+        pieces: PieceSource,
+        lock: threading.RLock,
+        shared: SharedStore | None = None,
+    ) -> None:
         self._thread_id = thread_id
+        self._shared = shared
         self._store = store
-        self._listener = listener
+        self._pieces = pieces
         self.sender: AgentHandle | None = None
         self.handler: signals.Handler | None = None
         self.inquiries: tuple[Inquiry, ...] = ()
@@ -136,9 +162,11 @@ class Announcer:
     def is_heard(self, call_id: str) -> bool:
         """Return whether a handler can answer this tool call.
 
-        This is true if any handler is connected. It is also true while the call must be announced again and user code
-        has not connected yet.
+        This is true if any handler is connected, and if another process may have one. It is also true while the call
+        must be announced again and user code has not connected yet.
         """
+        if self._shared is not None:
+            return True
         return (call_id in self._again and not self._joined) or self.is_followed(events.ToolCallRequested)
 
     def is_followed(self, event_class: type[events.Event]) -> bool:
@@ -163,7 +191,7 @@ class Announcer:
     @property
     def _is_at_rest(self) -> bool:
         """True if there is nothing to announce, as in most ticks."""
-        waiting = self._outbox or self._newcomers or self._again or self._listener.is_reading
+        waiting = self._outbox or self._newcomers or self._again or self._pieces.is_reading
         return not waiting and self._seen_seq == self._noted_seq
 
     def announce(self, may_continue: Callable[[], bool], has_time: Callable[[], bool] = lambda: True) -> None:
@@ -177,14 +205,15 @@ class Announcer:
         while self._outbox and may_continue():
             record = self._outbox[0]
             if isinstance(record.event, events.AssistantMessageAdded):
-                for delta in self._listener.deltas_before(record.event):
+                for delta in self._pieces.deltas_before(record.event):
                     self._announce_piece(delta)
                     if not may_continue():
                         break
                 if not may_continue():
                     break
-            signals.report(record.event)
-            self._deliver(record.event, [each.handler for each in self._subscribers if record.seq > each.after])
+            if not self._is_followed(record.seq):
+                signals.report(record.event)
+                self._deliver(record.event, [each.handler for each in self._subscribers if record.seq > each.after])
             self._tell_inquiries(record.event)
             self._seen_seq = record.seq
             self._outbox.popleft()
@@ -201,7 +230,7 @@ class Announcer:
 
     def _announce_some_pieces(self, may_continue: Callable[[], bool]) -> None:
         """Announce pieces that have come. Each piece is taken only if `may_continue()` is true at that moment."""
-        deltas = self._listener.deltas()
+        deltas = self._pieces.deltas()
         for _ in range(_PIECES_AT_ONCE):
             delta = next(deltas, None) if may_continue() else None
             if delta is None:
@@ -209,6 +238,10 @@ class Announcer:
             self._announce_piece(delta)
 
     def _announce_piece(self, delta: events.AssistantMessageDelta) -> None:
+        if self._shared is not None:
+            self._shared.relay(delta)
+            if self._is_followed(None):
+                return
         self._deliver(delta, [each.handler for each in self._subscribers if each.wants_pieces])
         self._tell_inquiries(delta)
 
@@ -237,7 +270,12 @@ class Announcer:
                 inquiry.observe(snapshot, waiting)
 
     def announce_end(self, stopped: events.AgentStopped) -> None:
-        """Announce that the agent was stopped. This event is not part of the thread's history."""
+        """Announce that the agent was stopped. This event is not part of the thread's history.
+
+        If the store is shared, the thread has other handles, and only this driver has stopped.
+        """
+        if self._shared is not None:
+            return
         self._deliver(stopped, [each.handler for each in (*self._subscribers, *self._newcomers)])
 
     def _forget_what_ended(self, event: events.Event) -> None:
@@ -260,7 +298,7 @@ class Announcer:
                 return
             if first is not None:
                 self._call(first, call, by_keyword=False)
-            if to_signals:
+            if to_signals and not self._is_followed(None):
                 self._deliver(call, ())
 
     def _welcome(self, may_continue: Callable[[], bool]) -> None:
@@ -293,6 +331,10 @@ class Announcer:
         # No record has a higher number than `last`. If `after` were higher, new records would be withheld.
         last = self._outbox[-1].seq if self._outbox else self._seen_seq
         return attrs.evolve(newcomer, after=min(heard, last))
+
+    def _is_followed(self, seq: int | None) -> bool:
+        """Return whether a handle in this process announces the record by itself; see `SharedStore.is_followed`."""
+        return self._shared is not None and self._shared.is_followed(self._thread_id, seq)
 
     def _deliver(self, event: events.Event, subscribers: Iterable[signals.Handler]) -> None:
         for handler in subscribers:

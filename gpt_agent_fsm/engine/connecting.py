@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from gpt_agent_fsm.engine.connection import Connection
-from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.protocols import Backend
 from gpt_agent_fsm.engine.retrying import WaitingCaller, announce_failure
-from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import AgentNotAlive, RequestRefused, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot
@@ -25,7 +24,7 @@ class Connector:
     """
 
     def __init__(
-        self, backend: Backend, settings: Settings, keys: ThreadKeys, caller: WaitingCaller, roster: Roster
+        self, backend: Backend, settings: Settings, keys: ThreadKeys, caller: WaitingCaller, roster: ThreadRoster
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -34,7 +33,7 @@ class Connector:
         self._roster = roster
         self.created: set[str] = set()
 
-    def connect(self, thread_id: str, connection: Connection, *, is_new: bool = False) -> Driver:
+    def connect(self, thread_id: str, connection: Connection, *, is_new: bool = False) -> Thread:
         """Return the driver of a thread. If the thread has none, make one. See `Runtime.connect`.
 
         `is_new`: True if nobody else can know the thread yet. Then the server is not asked for a run in progress.
@@ -50,7 +49,7 @@ class Connector:
                 return driver
             is_new = False  # another caller knows the thread now
 
-    def _introduce(self, thread_id: str, connection: Connection, *, is_new: bool) -> Driver | None:
+    def _introduce(self, thread_id: str, connection: Connection, *, is_new: bool) -> Thread | None:
         """Return a new driver of a thread that the server knows; None if another call has made the driver first."""
         settings = connection.settings_from(self._settings)
         known = inputs.RunsListed(runs=()) if is_new else self._ask_for(thread_id, settings)
@@ -94,7 +93,7 @@ class Connector:
         return inputs.RunsListed(runs=listed.runs, newest_message_id=listed.newest_message_id)
 
 
-def _connect_again(driver: Driver, connection: Connection) -> Driver | None:
+def _connect_again(driver: Thread, connection: Connection) -> Thread | None:
     """Tell the driver that its thread was connected again, and return it; None if the driver has just stopped."""
     try:
         if connection.idle_timeout is not None:

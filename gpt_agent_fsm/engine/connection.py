@@ -8,7 +8,7 @@ import attrs
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.checks import check_connection, plain, required_text
-from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.settings import Settings
 
@@ -59,6 +59,6 @@ class Connection:
             stream=self.stream,
         )
 
-    def join(self, driver: Driver) -> None:
+    def join(self, driver: Thread) -> None:
         """Subscribe the handler, if there is one, to the events of the driver's thread."""
         driver.join(self.subscribe, self.replay_after, stream=bool(self.stream))

@@ -7,7 +7,7 @@ import random
 import attrs
 
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Store
+from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, SharedStore, Store
 from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling
 from gpt_agent_fsm.engine.tracing import Trace
@@ -29,6 +29,7 @@ class DriverContext:
         streams: the streams of runs.
         ownership: the object that wakes the driver of a thread, in this process or another.
         trace: the trace hooks.
+        shared: the store, if other processes have handles of its threads; otherwise None.
     """
 
     backend: Backend
@@ -41,6 +42,7 @@ class DriverContext:
     streams: Streams
     random: random.Random
     trace: Trace
+    shared: SharedStore | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -75,7 +75,8 @@ class Driver:
         self._lock = threading.RLock()
         """Shared with the objects below, because an idle thread should take little memory. Held only for a few lines.
         In these lines, no other lock is taken, and the store is not called, which may take long."""
-        self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener, self._lock)
+        shared = context.shared
+        self.announcer: Announcer = Announcer(self.thread_id, context.store, self._listener, self._lock, shared)
         self.stop_reason: str | None = None
         self._taken: StoreTaken | None = None
         """The error that says that another process drives the thread now; None if none does."""
@@ -84,7 +85,7 @@ class Driver:
         self.begun: bool = False
         self.lock: threading.RLock = threading.RLock()
         """Held while the driver begins, and while it is removed."""
-        self._inbox = Inbox(self.thread_id, context.store, context.trace)
+        self._inbox = Inbox(self.thread_id, context.store, context.trace, shared)
         self.door: threading.RLock = self._inbox.door
         self._agenda = Agenda(context.clock, context.random)
         self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)
@@ -133,6 +134,10 @@ class Driver:
         self.announcer.join(handler, replay_after, stream=stream)
         self._context.ownership.wake(self.thread_id)
 
+    def note_commands(self) -> None:
+        """Note that another process may have accepted commands for the thread. The next tick reads them."""
+        self._inbox.note_commands()
+
     def commands(self) -> list[inputs.Command]:
         """Return the commands that the snapshot does not contain yet, oldest first."""
         return [command for _, command in self._inbox.waiting()]
@@ -160,6 +165,11 @@ class Driver:
         with self._lock:
             busy = self._decider.facts or self._ticking or not self.begun or not self.announcer.is_done
             return self.is_quiet() and not busy and self.snapshot.settled
+
+    @property
+    def has_come_to_rest(self) -> bool:
+        """True if the last tick has left nothing to do. Unlike `has_work`, this is read between ticks."""
+        return self.begun and not self._decider.facts and not self.has_work
 
     @property
     def has_stopped(self) -> bool:
@@ -292,6 +302,7 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
+        self._inbox.read_commands()
         # Commands come before deadlines: a decision that was accepted in time is valid, even after its deadline.
         permitted = self._advance(self._permit)
         if permitted is None:

@@ -7,7 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 
-from gpt_agent_fsm.engine.protocols import Store
+from gpt_agent_fsm.engine.protocols import SharedStore, Store
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.machine.inputs import AddUserMessage, Command
 
@@ -25,12 +25,15 @@ class Inbox:
             only if it must not miss the command. The methods of this class do not wait for it.
     """
 
-    __slots__ = ("_entries", "_store", "_thread_id", "_trace", "door")
+    __slots__ = ("_entries", "_is_stale", "_shared", "_store", "_thread_id", "_trace", "door")
 
-    def __init__(self, thread_id: str, store: Store, trace: Trace) -> None:
+    def __init__(self, thread_id: str, store: Store, trace: Trace, shared: SharedStore | None = None) -> None:
         self._thread_id = thread_id
         self._store = store
         self._trace = trace
+        self._shared = shared
+        self._is_stale = False
+        """True while the store may have commands of other processes that were not read yet."""
         self._entries: list[tuple[int, Command]] = []
         self.door: threading.RLock = threading.RLock()
 
@@ -42,7 +45,26 @@ class Inbox:
                 # No tick has seen the message yet, so a tracer knows the message before its first request.
                 self._trace("message_accepted", thread_id=self._thread_id, key=command.key)
         finally:
-            self._entries.append((number, command))
+            if self._shared is None:
+                self._entries.append((number, command))
+            else:
+                self._is_stale = True
+
+    def note_commands(self) -> None:
+        """Note that the store may have commands of other processes. The next tick reads them."""
+        self._is_stale = True
+
+    def read_commands(self) -> None:
+        """Read the commands of other processes, if there may be any. Only ticks call this method."""
+        if not self._is_stale or self._shared is None:
+            return
+        self._is_stale = False
+        last = self._entries[-1][0] if self._entries else 0
+        try:
+            self._entries.extend(self._shared.commands_after(self._thread_id, last))
+        except BaseException:
+            self._is_stale = True
+            raise
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
         """Replace the commands with `entries`, which the caller has read from the store.
@@ -77,4 +99,4 @@ class Inbox:
     @property
     def is_empty(self) -> bool:
         """True while no command waits."""
-        return not self._entries
+        return not self._entries and not self._is_stale

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.answer import Answer
-from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.run_options import output_of
@@ -22,7 +22,7 @@ __all__ = ["AnswerStream", "Question", "refuse_in_handler", "settle", "wait_unti
 
 
 def wait_until(
-    driver: Driver,
+    driver: Thread,
     scheduler: Scheduler,
     is_over: Callable[[], bool],
     timeout: float | None,
@@ -44,7 +44,7 @@ def wait_until(
     return in_time
 
 
-def settle(driver: Driver, scheduler: Scheduler, timeout: float | None) -> State:
+def settle(driver: Thread, scheduler: Scheduler, timeout: float | None) -> State:
     """Block until the thread has settled, and return its state. See `Agent.wait`."""
     if not wait_until(driver, scheduler, driver.is_settled, timeout):
         calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls if call.output is None]
@@ -71,7 +71,7 @@ class Question:
     """
 
     def __init__(
-        self, driver: Driver, scheduler: Scheduler, key: str, *, timeout: float | None, output: Output | None
+        self, driver: Thread, scheduler: Scheduler, key: str, *, timeout: float | None, output: Output | None
     ) -> None:
         self._driver = driver
         self._scheduler = scheduler

@@ -18,8 +18,19 @@ from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.context import DriverContext
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.ownership import SoleOwner
-from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Lease, Ownership, Saved, Scheduler, Store
+from gpt_agent_fsm.engine.protocols import (
+    AgentHandle,
+    Backend,
+    Lease,
+    Ownership,
+    Saved,
+    Scheduler,
+    SharedStore,
+    Store,
+)
+from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.shift import Shift
 from gpt_agent_fsm.engine.streams import Streams
@@ -55,6 +66,7 @@ class Roster:
             `Ownership` hands threads over by calling `own`, and wakes the drivers of this roster by calling
             `tick_soon`. By default, this roster drives all threads.
         tools: the functions that answer tool calls.
+        rests_for: the seconds after which a driver at rest is let go; None if only the idle timeout ends it.
 
     Attributes:
         jobs: the jobs that run the functions of tools.
@@ -74,6 +86,7 @@ class Roster:
         make_agent: Callable[[Driver], AgentHandle],
         make_ownership: Callable[[Roster], Ownership] | None = None,
         tools: ToolBox = ToolBox(),  # noqa: B008 - it never changes
+        rests_for: float | None = None,
     ) -> None:
         self.origin: Origin = Origin("runtime")
         self.trace: Trace = Trace(scheduler.clock)
@@ -85,6 +98,7 @@ class Roster:
         self._settings = settings
         self._make_agent = make_agent
         self._owns_all = make_ownership is None
+        self._rests_for = rests_for
         is_owned = getattr(store, "is_owned", None)
         self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
         self._webhooks = Webhooks(scheduler.clock)
@@ -121,6 +135,7 @@ class Roster:
             streams=self._streams,
             random=rng,
             trace=self.trace,
+            shared=self.store if offers(self.store, SharedStore) else None,
         )
 
     def _check_sole_user(self, store: Store) -> None:
@@ -302,7 +317,23 @@ class Roster:
                 self.remove(lost, "store_taken", outcome.lost)
         elif outcome.idle is not None:
             self._retire(driver, outcome.idle)
+        elif self._rests_for is not None:
+            return self._let_rest(shift, self._rests_for, outcome.due)
         return outcome.due
+
+    def _let_rest(self, shift: Shift, rests_for: float, due: float | None) -> float | None:
+        """Let go of a driver that has rested for some seconds. Return when to tick it again."""
+        if not shift.driver.has_come_to_rest:
+            shift.rests_since = None
+            return due
+        now = self.scheduler.clock.monotonic()
+        if shift.rests_since is None:
+            shift.rests_since = now
+        end = shift.rests_since + rests_for
+        if now < end:
+            return end if due is None else min(due, end)
+        self._retire(shift.driver, "rest")
+        return due
 
     def _may_begin(self, driver: Driver) -> bool:
         """Return whether a driver that waited for the former driver may begin.
@@ -329,25 +360,28 @@ class Roster:
 
     # --- the end --------------------------------------------------------------------------------------
 
-    def remove(self, driver: Driver, reason: str, taken: StoreTaken | None = None) -> None:
+    def remove(self, driver: Thread, reason: str, taken: StoreTaken | None = None) -> None:
         """Remove a driver immediately. A tick in progress may still finish, and a last tick follows.
 
         `taken`: the error to report if another process drives the thread now; otherwise None.
         """
+        found = self.get(driver.thread_id)
+        if found is None or found is not driver:
+            return
         # Both locks are held, so this method waits while the driver begins on another OS thread.
-        with driver.lock, self._lock:
-            shift = self._shifts.get(driver.thread_id)
-            if shift is None or shift.driver is not driver:
+        with found.lock, self._lock:
+            shift = self._shifts.get(found.thread_id)
+            if shift is None or shift.driver is not found:
                 return
-            del self._shifts[driver.thread_id]
-            self._leaving.setdefault(driver.thread_id, shift)
-            driver.stop(reason, taken)
-            if taken is None and driver.snapshot.state is State.AWAITING_TOOLS:
-                self._announced.add(driver.thread_id)
+            del self._shifts[found.thread_id]
+            self._leaving.setdefault(found.thread_id, shift)
+            found.stop(reason, taken)
+            if taken is None and found.snapshot.state is State.AWAITING_TOOLS:
+                self._announced.add(found.thread_id)
             else:
-                self._announced.discard(driver.thread_id)
+                self._announced.discard(found.thread_id)
         if taken is not None:
-            self.jobs.drop(driver.thread_id)
+            self.jobs.drop(found.thread_id)
         self.scheduler.wake(shift)
 
     def _forget(self, shift: Shift) -> None:

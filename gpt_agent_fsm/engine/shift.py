@@ -18,6 +18,7 @@ class Shift:
 
     Attributes:
         due: while there is a trace hook, when the next tick is due, in monotonic seconds; None if this is not known.
+        rests_since: since when the driver is at rest, in monotonic seconds, if this is measured.
 
     Args:
         tick: ticks the driver, acts on the outcome, and returns when to tick the driver again.
@@ -27,6 +28,7 @@ class Shift:
     _tick: Callable[[Shift], float | None]
     _trace: Trace
     due: float | None = attrs.field(default=None, init=False)
+    rests_since: float | None = attrs.field(default=None, init=False)
 
     def tick(self) -> float | None:
         """See `Task.tick`."""

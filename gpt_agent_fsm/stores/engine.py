@@ -58,15 +58,15 @@ class Database:
         return not on_disk or Path(str(url.database)).exists()
 
 
-def open_database(url: str, timeout: float, lock_timeout: float) -> Database:
-    """Return the database at a URL, but do not connect to it yet.
+def open_database(url: str, timeout: float, lock_timeout: float, *, writers: int = 1) -> Database:
+    """Return the database at a URL, but do not connect to it yet. `writers`: how many transactions may write at once.
 
     Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """
     parsed, limit = _parse(url), Limit(timeout)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, limit, lock_timeout)
-    return _open_postgresql(parsed, limit, lock_timeout)
+    return _open_postgresql(parsed, limit, lock_timeout, writers)
 
 
 def _parse(url: str) -> sa.URL:
@@ -123,14 +123,14 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
+def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: int) -> Database:
     url = url.update_query_dict({key: value for key, value in _POSTGRESQL_DEFAULTS.items() if key not in url.query})
     try:
         writing, reading = (
             sa.create_engine(
                 url, hide_parameters=True, pool_pre_ping=True, pool_recycle=1800, **_pool(size, limit), **options
             )
-            for size, options in ((1, {}), (READERS, {"isolation_level": "REPEATABLE READ"}))
+            for size, options in ((writers, {}), (READERS, {"isolation_level": "REPEATABLE READ"}))
         )
         from gpt_agent_fsm.stores import postgresql  # noqa: PLC0415 - an extra
     except ImportError as error:

@@ -350,17 +350,27 @@ def create(connection: sa.Connection) -> None:
         connection.execute(meta.insert().values(id=1, version=SCHEMA_VERSION, epoch=0, groups=0))
 
 
-def take_over(connection: sa.Connection) -> int:
+def take_over(connection: sa.Connection, by: Holder | None = None) -> int:
     """Make this store the owner of the database, and return its epoch.
 
-    The epoch is a number that grows with each new owner. A store with an earlier epoch can no longer write.
+    The epoch is a number that grows with each new owner. A store with an earlier epoch can no longer write, and neither
+    can a cluster. `by` is recorded as the holder; by default, this process.
     """
     raised = meta.update().where(meta.c.id == 1).values(epoch=meta.c.epoch + 1).returning(meta.c.epoch)
     epoch = int(connection.execute(raised).scalar_one())
     for table in (holder, keys):
         table.create(connection, checkfirst=True)
-    connection.execute(_SAVE_HOLDER, {"epoch": epoch, "holds": True, **attrs.asdict(Holder.here())})
+    connection.execute(_SAVE_HOLDER, {"epoch": epoch, "holds": True, **attrs.asdict(by or Holder.here())})
+    _dissolve_cluster(connection)
     return epoch
+
+
+def _dissolve_cluster(connection: sa.Connection) -> None:
+    """Take the threads from the processes of a cluster. Every write of a cluster needs a row of these tables."""
+    if connection.dialect.name == "postgresql" and sa.inspect(connection).has_table("gpt_agent_owners"):
+        connection.exec_driver_sql("LOCK TABLE gpt_agent_owners IN ACCESS EXCLUSIVE MODE")
+        connection.exec_driver_sql("DELETE FROM gpt_agent_owners")
+        connection.exec_driver_sql("DELETE FROM gpt_agent_workers")
 
 
 def epoch_of(connection: sa.Connection, direct: Direct | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import attrs
 
-from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.objects import Usage
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
@@ -24,6 +24,7 @@ __all__ = [
     "PrunableStore",
     "Record",
     "Saved",
+    "SharedStore",
     "Store",
     "ThreadRow",
     "oldest_kept",
@@ -212,6 +213,30 @@ class PrunableStore(Protocol):
         (`Snapshot.owes_nothing`), and it has no waiting command and no unannounced record. Its snapshot, its keys and
         its usage stay, and its next record continues the numbers. The remaining records of a thread have no gaps: a
         record stays if an earlier record stays. Raises `ValueError` if `older_than` is negative or not a finite number.
+        """
+        ...
+
+
+@runtime_checkable
+class SharedStore(Protocol):
+    """The store of a driver whose thread has handles in several processes. Commands come from all of them.
+
+    The driver's number of a command may be higher than that of a command that it has not read yet. So it reads all
+    commands from the store, also its own.
+    """
+
+    def commands_after(self, thread_id: str, number: int) -> Sequence[tuple[int, Command]]:
+        """Return the waiting commands of a thread with a number above `number`, in order."""
+        ...
+
+    def relay(self, delta: AssistantMessageDelta) -> None:
+        """Tell the other processes about a piece of a message. Does not block."""
+        ...
+
+    def is_followed(self, thread_id: str, seq: int | None) -> bool:
+        """Return whether a handle in this process announces the record with this number by itself.
+
+        `seq` is None for what is no record, such as a piece.
         """
         ...
 

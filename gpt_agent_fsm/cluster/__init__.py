@@ -1,0 +1,15 @@
+"""Many processes on one store: workers that drive threads, and handles of the threads in every process.
+
+Needs PostgreSQL and the extra `cluster`.
+"""
+
+try:
+    from gpt_agent_fsm.cluster.cluster import Cluster
+except ImportError as error:  # pragma: no cover - an installation without the extra
+    missing = error.name or ""
+    if missing.partition(".")[0] not in ("procrastinate", "psycopg", "psycopg_pool", "sqlalchemy"):
+        raise
+    advice = 'pip install "gpt-agent-fsm[cluster]"'
+    raise ImportError(f"A cluster needs {missing}: {advice}", name=missing) from error
+
+__all__ = ["Cluster"]

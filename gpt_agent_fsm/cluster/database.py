@@ -1,0 +1,72 @@
+"""The connections of one process to the database of a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.cluster import tables
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.stores.engine import open_database
+from gpt_agent_fsm.stores.sql import SQLStore
+from gpt_agent_fsm.stores.store_errors import as_store_error, to_store_error
+
+__all__ = ["ClusterDatabase"]
+
+_WRITERS = 8
+"""How many transactions of one process may write at the same time. PostgreSQL flushes them to the disk together."""
+
+
+class ClusterDatabase:
+    """The database of a cluster. Safe to use from any OS thread. See `Cluster` for the arguments.
+
+    Attributes:
+        name: the database, without secrets.
+        cluster: the name of the cluster.
+        reader: a store that only reads.
+    """
+
+    def __init__(self, url: str, *, timeout: float, lock_timeout: float) -> None:
+        self.origin: Origin = Origin("Cluster")
+        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS)
+        if self._database.direct is not None:
+            raise StoreError("A cluster needs PostgreSQL; write its URL like postgresql://user:password@host/database.")
+        self.name: str = self._database.name
+        self._closed = False
+        with self.transaction() as connection:
+            self.cluster: str = tables.join(connection)
+        self.reader: SQLStore = SQLStore(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Run the `with` block in one transaction. Errors of the database are raised as `StoreError`.
+
+        If it is unknown whether the transaction took effect, the error says so.
+        """
+        self.origin.check()
+        self.check_open()
+        with (
+            self._database.limit.of_one_call(),
+            as_store_error(self.name),
+            self._database.writing.connect() as connection,
+        ):
+            yield connection
+            try:
+                connection.commit()
+            except Exception as error:
+                raise to_store_error(error, self.name, known=False) from error
+
+    def check_open(self) -> None:
+        """Raise `StoreError` after `close`."""
+        if self._closed:
+            raise StoreError("This store was closed; make a new one.")
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        if not self._closed and not self.origin.was_forked:
+            self._closed = True
+            self.reader.close()
+            self._database.dispose()

@@ -1,0 +1,130 @@
+"""Drives threads in this process, as one worker of a cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from gpt_agent_fsm.cluster.database import ClusterDatabase
+from gpt_agent_fsm.cluster.leases import Leases
+from gpt_agent_fsm.cluster.news import Herald
+from gpt_agent_fsm.cluster.placing import Placer
+from gpt_agent_fsm.cluster.writing import Accepting, OwnedStore
+from gpt_agent_fsm.engine.context import driven_elsewhere
+from gpt_agent_fsm.engine.handles import MakeRoster
+from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.logs import Log, get_logger
+
+__all__ = ["Driving"]
+
+log: Log = get_logger(__name__)
+
+HEARTBEAT = 2.0
+"""Seconds between two heartbeats of a worker, which are also the looks for threads without an owner."""
+_PATIENCE = 10.0
+"""Seconds after which a thread is offered again, if no worker has taken it."""
+_REST = 1.0
+"""Seconds for which a worker keeps a thread that rests. The next message often comes soon."""
+
+
+class Driving:
+    """The drivers of one worker, its leases and its heart.
+
+    Attributes:
+        roster: the drivers.
+        leases: the leases of this worker.
+    """
+
+    def __init__(
+        self,
+        database: ClusterDatabase,
+        placer: Placer,
+        accepting: Accepting,
+        herald: Herald,
+        clock: Clock,
+        concurrency: int,
+        make_roster: MakeRoster,
+        is_followed: Callable[[str, int | None], bool],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._placer = placer
+        self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer.offer)
+        store = OwnedStore(database, self.leases.of, accepting.accept, tell, herald.relay, is_followed)
+        self.roster: Roster = make_roster(store, lambda _: self.leases, _REST)
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="gpt-agent-fsm-heart", daemon=True)
+        self._heart.start()
+        self._placing = placer.work(concurrency, self.own)
+
+    def _tick_soon(self, thread_id: str) -> None:
+        self.roster.tick_soon(thread_id)
+
+    def own(self, thread_id: str, done: Callable[[], None]) -> bool:
+        """See `placing.Own`."""
+        lease = self.leases.claim(thread_id, done)
+        if lease is None:
+            return False
+        try:
+            self.roster.own(thread_id, lease)
+        except BaseException:
+            self.leases.release(lease, more=True)
+            raise
+        return True
+
+    def note_commands(self, thread_id: str) -> None:
+        """Let the driver of a thread look into its inbox, if it is here."""
+        driver = self.roster.get(thread_id)
+        if driver is not None:
+            driver.note_commands()
+            self.roster.tick_soon(thread_id)
+
+    def note_all_commands(self) -> None:
+        """Let the drivers look into all inboxes in which commands wait."""
+        for thread_id in self.leases.threads_with_commands():
+            self.note_commands(thread_id)
+
+    # --- the heart --------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(HEARTBEAT):
+            try:
+                self.beat()
+            except StoreError as error:
+                log.warning("the heartbeat of this worker failed, and is tried again: %s", error)
+            except Exception:
+                log.exception("the heartbeat of this worker failed, and is tried again")
+
+    def beat(self) -> None:
+        """Renew the leases, let go of lost threads, and look for threads without an owner."""
+        for lease in self.leases.heartbeat(self.leases.held):
+            driver = self.roster.get(lease.thread_id)
+            if driver is not None and driver.lease is lease:
+                self.roster.remove(driver, "store_taken", driven_elsewhere(lease.thread_id))
+        with self._database.transaction() as connection:
+            self._placer.clean_up(connection)
+        if offered := self.leases.sweep(_PATIENCE):
+            log.info("%d threads had work and no owner; workers were asked for", offered)
+        self.note_all_commands()
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Take no more threads, and let go of all. Other workers go on with them. Does not block."""
+        self._placing.stop()
+        self.roster.close()
+
+    def close(self) -> None:
+        """End, after the last ticks of the drivers. Idempotent."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if threading.current_thread() is not self._heart:
+            self._heart.join()
+        self._placing.close()
+        try:
+            self.leases.leave()
+        except StoreError as error:
+            log.warning("this worker could not say that it ends; others notice it in a few seconds: %s", error)

@@ -1,0 +1,271 @@
+"""The threads of one process of a cluster: the handles that user code has, and the drivers, if the process drives."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from gpt_agent_fsm.cluster.database import ClusterDatabase
+from gpt_agent_fsm.cluster.driving import Driving
+from gpt_agent_fsm.cluster.follower import FollowedStore, Follower
+from gpt_agent_fsm.cluster.tables import VERSIONS, run
+from gpt_agent_fsm.cluster.writing import Accepting
+from gpt_agent_fsm.engine.connection import Connection
+from gpt_agent_fsm.engine.handles import Thread
+from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Scheduler
+from gpt_agent_fsm.engine.tracing import Trace
+from gpt_agent_fsm.engine.webhooks import Notice
+from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
+from gpt_agent_fsm.events import AssistantMessageDelta
+from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.logs import Log, get_logger
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+__all__ = ["ClusterHandles", "Followed"]
+
+log: Log = get_logger(__name__)
+
+LOOK = 1.0
+"""Seconds between two looks for changes of which no news has come."""
+
+
+class Followed:
+    """The threads that have a handle in this operating system process, and the record after which the handle begins.
+
+    The owner's signals are silent about these records, so that a process with a handle and a driver of one thread hears
+    each event once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begins: dict[str, dict[Follower, int]] = {}
+
+    def add(self, follower: Follower) -> None:
+        """Note a new handle."""
+        with self._lock:
+            self._begins.setdefault(follower.thread_id, {})[follower] = follower.heard_seq
+
+    def remove(self, follower: Follower) -> None:
+        """Forget a handle."""
+        with self._lock:
+            begins = self._begins.get(follower.thread_id, {})
+            begins.pop(follower, None)
+            if not begins:
+                self._begins.pop(follower.thread_id, None)
+
+    def has(self, thread_id: str, seq: int | None) -> bool:
+        """Return whether a handle announces the record with this number; None stands for what is no record."""
+        begins = self._begins.get(thread_id)
+        if begins is None:
+            return False
+        with self._lock:
+            return any(seq is None or seq > begin for begin in begins.values())
+
+    def tell(self, thread_id: str) -> None:
+        """Let the handles of a thread look for changes."""
+        with self._lock:
+            found = list(self._begins.get(thread_id, ()))
+        for follower in found:
+            follower.note_change()
+
+
+class ClusterHandles:
+    """The threads of one runtime on a cluster. Has the methods of a roster that the runtime and its agents call."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        store: FollowedStore,
+        database: ClusterDatabase,
+        accepting: Accepting,
+        scheduler: Scheduler,
+        settings: Settings,
+        make_agent: Callable[[Thread], AgentHandle],
+        answers: Callable[[str], bool],
+        followed: Followed,
+        driving: Driving | None,
+        close: Callable[[], None],
+    ) -> None:
+        self.origin: Origin = Origin("runtime")
+        self.backend: Backend = backend
+        self.store: FollowedStore = store
+        self.scheduler: Scheduler = scheduler
+        self.driving: Driving | None = driving
+        self.trace: Trace = Trace(scheduler.clock) if driving is None else driving.roster.trace
+        self._database = database
+        self._accepting = accepting
+        self._settings = settings
+        self._make_agent = make_agent
+        self._answers = answers
+        self._followed = followed
+        self._close = close
+        self._lock = threading.RLock()
+        self._closed = self._released = False
+        self._followers: dict[str, Follower] = {}
+        self._versions: dict[str, tuple[int, ...]] = {}
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="gpt-agent-fsm-watch", daemon=True)
+        self._watcher.start()
+
+    # --- handles ----------------------------------------------------------------------------------------------
+
+    def get(self, thread_id: str) -> Follower | None:
+        """Return the follower of a thread, or None."""
+        return self._followers.get(thread_id)
+
+    @property
+    def drivers(self) -> tuple[Follower, ...]:
+        """The followers of the threads that have a handle here."""
+        with self._lock:
+            return tuple(self._followers.values())
+
+    def check_open(self) -> None:
+        """See `Roster.check_open`."""
+        self.origin.check()
+        if self._closed:
+            raise RuntimeClosed("This runtime was closed; make a new one.")
+
+    def connect(
+        self, start: Snapshot, settings: Settings, connection: Connection, known: inputs.RunsListed | None = None
+    ) -> Follower | None:
+        """Make a handle of a thread. Return None if another call has made one first. See `Roster.connect`."""
+        del known  # the owner looks by itself
+        self._accepting.introduce(start)
+        clock = self.scheduler.clock
+        follower = Follower(start, settings, self.store, self._accepting, clock, self.trace, self._answers)
+        task = _FollowerTask(follower, self._forget)
+        follower.wake = lambda: self.scheduler.wake(task)
+        follower.begin()
+        follower.announcer.sender = self._make_agent(follower)
+        with self._lock:
+            self.check_open()
+            if start.thread_id in self._followers:
+                return None
+            self._followers[start.thread_id] = follower
+        self._followed.add(follower)
+        try:
+            follower.send(connection.command(look=True))
+            connection.join(follower)
+        except BaseException:
+            self.remove(follower, "not_connected")
+            raise
+        return follower
+
+    def remove(self, thread: Thread, reason: str, taken: StoreTaken | None = None) -> None:
+        """Let a handle go. The thread goes on. A driver of this process is let go, and another one follows."""
+        with self._lock:
+            follower = self._followers.get(thread.thread_id)
+            if follower is thread:
+                del self._followers[thread.thread_id]
+        if follower is thread:
+            self._followed.remove(follower)
+            follower.stop(reason, taken)
+        elif self.driving is not None and (driver := self.driving.roster.get(thread.thread_id)) is thread:
+            self.driving.roster.remove(driver, reason)
+
+    def _forget(self, follower: Follower) -> None:
+        """Forget a follower that has stopped by itself."""
+        if self._followers.get(follower.thread_id) is follower:
+            self.remove(follower, str(follower.stop_reason))
+
+    def wake_by_webhook(self, notice: Notice) -> bool:
+        """Wake the driver of the thread that a webhook is about, if it is here. Return whether it is."""
+        self.check_open()
+        return self.driving is not None and self.driving.roster.wake_by_webhook(notice)
+
+    # --- news (see `Hearer`) ----------------------------------------------------------------------------------
+
+    def thread_changed(self, thread_id: str) -> None:
+        """See `Hearer.thread_changed`."""
+        if (follower := self._followers.get(thread_id)) is not None:
+            follower.note_change()
+        if self.driving is not None:
+            self.driving.note_commands(thread_id)
+
+    def piece_came(self, delta: AssistantMessageDelta) -> None:
+        """See `Hearer.piece_came`."""
+        if (follower := self._followers.get(delta.thread_id)) is not None:
+            follower.add_piece(delta)
+
+    def news_was_lost(self) -> None:
+        """See `Hearer.news_was_lost`."""
+        for follower in self.drivers:
+            follower.note_change()
+        if self.driving is not None:
+            self.driving.note_all_commands()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(LOOK):
+            with contextlib.suppress(StoreError):  # the next look finds the change
+                self.look()
+
+    def look(self) -> None:
+        """Look for changes of which no news has come, with one query for all handles."""
+        followers = {follower.thread_id: follower for follower in self.drivers}
+        if not followers:
+            self._versions = {}
+            return
+        with self._database.transaction() as connection:
+            rows = run(connection, VERSIONS, threads=list(followers)).all()
+        versions: dict[str, tuple[int, ...]] = {row.thread_id: (row.epoch, row.commits, row.accepted) for row in rows}
+        for thread_id, follower in followers.items():
+            if thread_id not in versions:
+                gone = StoreTaken(f"The cluster does not know {thread_id} any more; a SQLStore has the database.")
+                self.remove(follower, "store_taken", gone)
+            elif versions[thread_id] != self._versions.get(thread_id):
+                follower.note_change()
+        self._versions = versions
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def await_tools(self, timeout: float) -> None:
+        """See `Roster.await_tools`."""
+        if self.driving is not None:
+            self.driving.roster.await_tools(timeout)
+
+    def close(self) -> None:
+        """Let all handles go, and all threads that this process drives. Idempotent."""
+        with self._lock:
+            self._closed = True
+        self._stopped.set()
+        for follower in self.drivers:
+            self.remove(follower, "runtime_closed")
+        if self.driving is not None:
+            self.driving.stop()
+
+    def release_all(self) -> None:
+        """Close the backend and the store. Idempotent."""
+        with self._lock:
+            already, self._released = self._released, True
+        if already:
+            return
+        if threading.current_thread() is not self._watcher:
+            self._watcher.join()
+        if self.driving is not None:
+            self.driving.roster.release_all()
+            self.driving.close()
+        else:
+            self.backend.close()
+        self._close()
+
+
+class _FollowerTask:
+    """The task that the scheduler ticks for one follower."""
+
+    def __init__(self, follower: Follower, forget: Callable[[Follower], None]) -> None:
+        self._follower = follower
+        self._forget = forget
+
+    def tick(self) -> float | None:
+        """See `Task.tick`."""
+        due = self._follower.tick()
+        if self._follower.has_ended:
+            self._forget(self._follower)
+        return due
+
+    def describe(self) -> str:
+        """See `Task.describe`."""
+        return self._follower.describe()

@@ -1,0 +1,226 @@
+"""Which threads this process drives: the four verbs of `Ownership`, on the tables of a cluster.
+
+A process that drives threads is a worker. It renews one row of its own every few seconds, and owns a thread as long as
+this row exists and the thread's row names it. The other workers remove the row when it is late. From then on, the
+worker has no thread any more, and it needs a new id. The worker itself counts the time from the moment before it sent
+its last renewal, so it stops sending requests before the others may take its threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Collection
+
+import attrs
+import sqlalchemy as sa
+
+from gpt_agent_fsm.cluster import tables
+from gpt_agent_fsm.cluster.database import ClusterDatabase
+from gpt_agent_fsm.cluster.tables import run
+from gpt_agent_fsm.engine.protocols import Clock, Lease
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.logs import Log, get_logger
+from gpt_agent_fsm.stores.holder import Holder
+
+__all__ = ["LEASE", "ClusterLease", "Leases"]
+
+log: Log = get_logger(__name__)
+
+LEASE = 8.0
+"""The seconds for which a renewal holds. After that, another worker may take the threads over."""
+_MARGIN = 1.0
+"""The seconds before the end of that time from which the worker sends no requests any more."""
+
+
+@attrs.define(eq=False)
+class Worker:
+    """The identity of this process as a worker. It ends when a renewal is late.
+
+    Attributes:
+        valid_until: the monotonic time until which this worker may send requests.
+    """
+
+    id: str
+    valid_until: float
+
+
+@attrs.define(eq=False)
+class ClusterLease:
+    """The right of this process to drive one thread.
+
+    Attributes:
+        epoch: how many times the thread had been claimed when this lease was made.
+        commits: how many commits have been made under this lease.
+        mark: the number of the last record that this process has announced; 0 if it has announced none.
+        on_release: called once when the lease has ended.
+    """
+
+    thread_id: str
+    worker: Worker
+    epoch: int
+    clock: Clock
+    on_release: Callable[[], object]
+    commits: int = 0
+    mark: int = 0
+    is_lost: bool = False
+
+    def holds(self) -> bool:
+        """See `Lease.holds`. Makes no query: the time of the last renewal decides."""
+        return not self.is_lost and self.clock.monotonic() < self.worker.valid_until
+
+
+class Leases:
+    """The leases of this process. Implements `Ownership`. Safe to use from any OS thread.
+
+    Args:
+        tick_soon: called with the id of a thread that must be ticked, if this process drives it.
+        offer: asks for a worker for some threads, inside the transaction of the given connection.
+    """
+
+    def __init__(
+        self,
+        database: ClusterDatabase,
+        clock: Clock,
+        concurrency: int,
+        tick_soon: Callable[[str], None],
+        offer: Callable[[sa.Connection, Collection[str]], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._concurrency = concurrency
+        self._tick_soon = tick_soon
+        self._offer = offer
+        self._lock = threading.Lock()
+        self._held: dict[str, ClusterLease] = {}
+        self._unreleased: dict[ClusterLease, bool] = {}
+        """Leases whose end is not saved yet, because the database did not answer; and whether they leave work."""
+        self._worker = self._register()
+
+    # --- this worker ----------------------------------------------------------------------------------------
+
+    @property
+    def worker_id(self) -> str:
+        """The id of this worker."""
+        return self._worker.id
+
+    def _register(self) -> Worker:
+        here, sent = Holder.here(), self._clock.monotonic()
+        worker = Worker(id=f"{here.host}-{here.pid}-{uuid.uuid4().hex[:8]}", valid_until=sent + LEASE - _MARGIN)
+        with self._database.transaction() as connection:
+            values = attrs.asdict(here) | {"concurrency": self._concurrency, "lease": LEASE}
+            run(connection, tables.REGISTER, worker=worker.id, **values)
+        return worker
+
+    def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
+        """See `Ownership.heartbeat`. One row stands for all leases, so they are lost together or not at all.
+
+        Also saves the ends of leases that could not be saved before. Raises `StoreError` if the database fails.
+        """
+        worker, sent = self._worker, self._clock.monotonic()
+        with self._database.transaction() as connection:
+            is_alive = run(connection, tables.RENEW, worker=worker.id, lease=LEASE).first() is not None
+        if is_alive:
+            worker.valid_until = sent + LEASE - _MARGIN
+            self._save_releases()
+            return ()
+        log.warning("this worker was late, and its threads were given to others; it goes on under a new name")
+        worker.valid_until = sent
+        self._worker = self._register()
+        lost = [lease for lease in leases if isinstance(lease, ClusterLease) and lease.worker is worker]
+        for lease in lost:
+            lease.is_lost = True
+        return lost
+
+    def leave(self) -> None:
+        """End this worker. Its threads are free immediately."""
+        self._save_releases()
+        self._worker.valid_until = self._clock.monotonic()
+        with self._database.transaction() as connection:
+            run(connection, tables.UNREGISTER, worker=self._worker.id)
+
+    # --- the four verbs -------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> tuple[ClusterLease, ...]:
+        """The leases that this process has."""
+        with self._lock:
+            return tuple(self._held.values())
+
+    def of(self, thread_id: str) -> ClusterLease | None:
+        """Return the lease of a thread, or None if this process has none."""
+        return self._held.get(thread_id)
+
+    def claim(self, thread_id: str, on_release: Callable[[], object] = lambda: None) -> ClusterLease | None:
+        """See `Ownership.claim`. Returns None, too, if this process drives the thread already, or nobody knows it."""
+        worker = self._worker
+        with self._database.transaction() as connection:
+            row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
+            # The row of the owner is looked up in a statement of its own, so it is not older than the lock.
+            if row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one()):
+                return None
+            epoch = int(run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one())
+        lease = ClusterLease(thread_id, worker, epoch, self._clock, on_release)
+        with self._lock:
+            self._held[thread_id] = lease
+        return lease
+
+    def release(self, lease: Lease, *, more: bool) -> None:
+        """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing."""
+        assert isinstance(lease, ClusterLease)  # noqa: S101 - `claim` makes no others
+        with self._lock:
+            if self._held.get(lease.thread_id) is lease:
+                del self._held[lease.thread_id]
+            self._unreleased[lease] = more
+        lease.is_lost = True
+        try:
+            self._save_releases()
+        except StoreError as error:
+            log.warning("%s is not released yet, and is tried again: %s", lease.thread_id, error)
+        finally:
+            lease.on_release()
+
+    def wake(self, thread_id: str) -> None:
+        """See `Ownership.wake`. Other processes hear of a command when it is accepted."""
+        self._tick_soon(thread_id)
+
+    def _save_releases(self) -> None:
+        for lease, more in list(self._unreleased.items()):
+            with self._database.transaction() as connection:
+                self._save_release(connection, lease, more=more)
+            with self._lock:
+                self._unreleased.pop(lease, None)
+
+    def _save_release(self, connection: sa.Connection, lease: ClusterLease, *, more: bool) -> None:
+        """Free the thread's row. A command that came at the last moment counts as work: the row is locked meanwhile."""
+        thread_id = lease.thread_id
+        row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
+        if row is None or (row.worker, row.epoch) != (lease.worker.id, lease.epoch):
+            return
+        if lease.mark:
+            run(connection, tables.SAVE_MARK, thread=thread_id, mark=lease.mark)
+        offer = more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())
+        run(connection, tables.RELEASE, thread=thread_id, offer=offer)
+        if offer:
+            self._offer(connection, [thread_id])
+
+    # --- threads without an owner ---------------------------------------------------------------------------
+
+    def sweep(self, patience: float, most: int = 500) -> int:
+        """Remove late workers, and ask for a worker for each thread that has work and no owner. Return how many.
+
+        A thread for which a worker was asked less than `patience` seconds ago is left out.
+        """
+        with self._database.transaction() as connection:
+            run(connection, tables.BURY)
+        with self._database.transaction() as connection:
+            found = [row.thread_id for row in run(connection, tables.ORPHANS, patience=patience, most=most)]
+            if found:
+                run(connection, tables.OFFERED, threads=found)
+                self._offer(connection, found)
+        return len(found)
+
+    def threads_with_commands(self) -> list[str]:
+        """Return the threads of this worker in whose inbox commands wait."""
+        with self._database.transaction() as connection:
+            return [row.thread_id for row in run(connection, tables.WITH_COMMANDS, worker=self._worker.id)]

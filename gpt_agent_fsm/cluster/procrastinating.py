@@ -1,0 +1,158 @@
+"""Finds workers for threads by jobs of Procrastinate, a task queue on PostgreSQL.
+
+One job means: own this thread until it rests. The job only waits, so it is a coroutine, and thousands of them can wait
+in the event loop of one OS thread. No job has a lock, a queueing lock or a time in the future, because the row of the
+thread decides who drives it, and because those features delay other jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+
+import procrastinate
+import sqlalchemy as sa
+from procrastinate.schema import SchemaManager
+from procrastinate.types import JSONValue
+
+from gpt_agent_fsm.cluster.placing import Own
+from gpt_agent_fsm.logs import Log, get_logger
+
+__all__ = ["ProcrastinatePlacer"]
+
+log: Log = get_logger(__name__)
+
+QUEUE = "gpt_agent_fsm"
+TASK = "gpt_agent_fsm.own"
+_HEARTBEAT = 2.0
+_STALLED = 10.0
+_POLL = 5.0
+"""Seconds between two looks for jobs. Usually a notification comes at once."""
+_GRACE = 0.1
+"""Seconds for which Procrastinate waits for jobs when it ends. A job is only a wait, so it may be cut off."""
+_PAUSE = 1.0
+_CLAIMERS = 8
+
+# The jobs of a worker that no longer runs are deleted. Their threads are offered again, if they have work.
+_CLEAN_UP = f"""
+DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND j.queue_name = '{QUEUE}' AND (j.worker_id IS NULL
+OR NOT EXISTS (SELECT 1 FROM procrastinate_workers w WHERE w.id = j.worker_id
+AND w.last_heartbeat > now() - {_STALLED} * interval '1 second'))
+"""  # noqa: S608 - our own names
+
+
+class ProcrastinatePlacer:
+    """See `Placer`.
+
+    Args:
+        conninfo: the URL of the database for libpq.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._app = procrastinate.App(connector=procrastinate.SyncPsycopgConnector(conninfo=conninfo))
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """See `Placer.prepare`."""
+        if connection.exec_driver_sql("SELECT to_regclass('procrastinate_jobs')").scalar_one() is None:
+            connection.exec_driver_sql(SchemaManager.get_schema().replace("%", "%%"), {})
+
+    def offer(self, connection: sa.Connection, thread_ids: Collection[str]) -> None:
+        """See `Placer.offer`."""
+        task = self._app.configure_task(TASK, queue=QUEUE, connection=connection.connection.driver_connection)
+        jobs: list[dict[str, JSONValue]] = [{"thread_id": thread_id} for thread_id in thread_ids]
+        task.batch_defer(*jobs)
+
+    def work(self, concurrency: int, own: Own) -> _Work:
+        """See `Placer.work`."""
+        return _Work(self._conninfo, concurrency, own)
+
+    def clean_up(self, connection: sa.Connection) -> None:
+        """See `Placer.clean_up`."""
+        connection.exec_driver_sql(_CLEAN_UP)
+
+
+class _Work:
+    """The worker of Procrastinate, in the event loop of an OS thread of its own."""
+
+    def __init__(self, conninfo: str, concurrency: int, own: Own) -> None:
+        self._conninfo = conninfo
+        self._concurrency = concurrency
+        self._own = own
+        self._loop = asyncio.new_event_loop()
+        self._stopped = threading.Event()
+        self._claimers = ThreadPoolExecutor(_CLAIMERS, thread_name_prefix="gpt-agent-fsm-claim")
+        self._session: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="gpt-agent-fsm-jobs", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """See `Placing.stop`."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            with contextlib.suppress(RuntimeError):  # the loop may have ended
+                self._loop.call_soon_threadsafe(self._cancel_session)
+
+    def close(self) -> None:
+        """See `Placing.close`."""
+        self.stop()
+        self._thread.join()
+        self._claimers.shutdown(wait=False)
+
+    def _cancel_session(self) -> None:
+        if self._session is not None:
+            self._session.cancel()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._work())
+        finally:
+            self._loop.close()
+
+    async def _work(self) -> None:
+        """Take jobs until `stop`. If the database fails, begin anew after a pause."""
+        while not self._stopped.is_set():
+            self._session = asyncio.ensure_future(self._take_jobs())
+            try:
+                await self._session
+            except asyncio.CancelledError:
+                if not self._stopped.is_set():
+                    raise
+            except Exception as error:  # noqa: BLE001 - threads that this worker owns go on
+                log.warning("no threads are taken for a moment: %s", type(error).__name__)
+            if not self._stopped.is_set():
+                await asyncio.sleep(_PAUSE)
+
+    async def _take_jobs(self) -> None:
+        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=self._conninfo, min_size=1))
+        app.task(name=TASK, queue=QUEUE)(self._own_until_it_rests)
+        async with app.open_async():
+            await app.run_worker_async(
+                queues=[QUEUE],
+                concurrency=self._concurrency,
+                delete_jobs="always",
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=_GRACE,
+                update_heartbeat_interval=_HEARTBEAT,
+                stalled_worker_timeout=_STALLED,
+                fetch_job_polling_interval=_POLL,
+            )
+
+    async def _own_until_it_rests(self, thread_id: str) -> None:
+        """Own a thread, and return when this process drives it no more."""
+        ended = self._loop.create_future()
+
+        def end() -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        def done() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may have ended
+                self._loop.call_soon_threadsafe(end)
+
+        if await self._loop.run_in_executor(self._claimers, self._own, thread_id, done):
+            await ended

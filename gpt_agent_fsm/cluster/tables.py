@@ -1,0 +1,192 @@
+"""The tables of a cluster, and their statements.
+
+The threads themselves are in the tables of `SQLStore`. These tables say which process drives which thread. A thread's
+owner is in a row of its own, because this row changes far more often than the snapshot, and is much smaller.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.stores import migrations, schema
+from gpt_agent_fsm.stores.holder import Holder
+
+__all__ = ["CLUSTER", "VERSION", "join", "lock", "run"]
+
+VERSION: Final = 1
+"""The version of the tables of a cluster."""
+
+CLUSTER: Final = "a cluster"
+"""The host name under which a cluster holds a database."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS gpt_agent_cluster (
+    id bigint PRIMARY KEY,
+    version bigint NOT NULL,
+    name text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS gpt_agent_workers (
+    id text PRIMARY KEY,
+    host text NOT NULL,
+    pid bigint NOT NULL,
+    since double precision NOT NULL,
+    concurrency bigint NOT NULL,
+    alive_until timestamptz NOT NULL
+);
+CREATE TABLE IF NOT EXISTS gpt_agent_owners (
+    thread_id text PRIMARY KEY,
+    accepted bigint NOT NULL,
+    epoch bigint NOT NULL DEFAULT 0,
+    commits bigint NOT NULL DEFAULT 0,
+    worker text,
+    offered_at timestamptz
+) WITH (fillfactor = 70);
+CREATE INDEX IF NOT EXISTS gpt_agent_owners_worker ON gpt_agent_owners (worker) WHERE worker IS NOT NULL;
+"""
+
+_NAME_CLUSTER = """
+INSERT INTO gpt_agent_cluster (id, version, name) VALUES (1, %(version)s, %(name)s) ON CONFLICT (id) DO NOTHING
+"""
+# The cluster begins where the last single owner has stopped.
+_ADOPT_THREADS = """
+INSERT INTO gpt_agent_owners (thread_id, accepted)
+SELECT t.thread_id, GREATEST(t.accepted, (SELECT max(i.number) FROM gpt_agent_inbox i WHERE i.thread_id = t.thread_id))
+FROM gpt_agent_threads t
+ON CONFLICT (thread_id) DO NOTHING
+"""
+
+# --- workers -----------------------------------------------------------------------------------------------
+
+REGISTER = """
+INSERT INTO gpt_agent_workers (id, host, pid, since, concurrency, alive_until)
+VALUES (%(worker)s, %(host)s, %(pid)s, %(since)s, %(concurrency)s, now() + %(lease)s * interval '1 second')
+"""
+# A worker that is late is removed by the others. From then on, this statement changes nothing.
+RENEW = """
+UPDATE gpt_agent_workers SET alive_until = now() + %(lease)s * interval '1 second' WHERE id = %(worker)s RETURNING id
+"""
+# This waits for a renewal in progress, and then leaves the renewed worker alone.
+BURY = "DELETE FROM gpt_agent_workers WHERE alive_until < now()"
+UNREGISTER = "DELETE FROM gpt_agent_workers WHERE id = %(worker)s"
+
+# --- owners -------------------------------------------------------------------------------------------------
+
+INTRODUCE_THREAD = """
+INSERT INTO gpt_agent_threads (thread_id, settled, unfinished, due, accepted, last_seq, announced, snapshot)
+VALUES (%(thread)s, %(settled)s, false, NULL, 0, 0, 0, %(snapshot)s) ON CONFLICT (thread_id) DO NOTHING
+"""
+INTRODUCE_OWNER = "INSERT INTO gpt_agent_owners (thread_id, accepted) VALUES (%(thread)s, 0) ON CONFLICT DO NOTHING"
+LOCK = "SELECT worker, epoch FROM gpt_agent_owners WHERE thread_id = %(thread)s FOR UPDATE"
+IS_ALIVE = "SELECT EXISTS (SELECT 1 FROM gpt_agent_workers WHERE id = %(worker)s)"
+CLAIM = """
+UPDATE gpt_agent_owners SET worker = %(worker)s, epoch = epoch + 1, commits = 0, offered_at = NULL
+WHERE thread_id = %(thread)s RETURNING epoch
+"""
+RELEASE = """
+UPDATE gpt_agent_owners SET worker = NULL, offered_at = CASE WHEN %(offer)s THEN now() END
+WHERE thread_id = %(thread)s
+"""
+# Every commit passes this fence: only the current owner's next commit finds the row.
+FENCE = """
+UPDATE gpt_agent_owners SET commits = %(commit)s
+WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s AND commits = %(commit)s - 1
+RETURNING commits
+"""
+IS_COMMITTED = """
+SELECT commits >= %(commit)s FROM gpt_agent_owners
+WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s
+"""
+ORPHANS = """
+SELECT o.thread_id FROM gpt_agent_owners o JOIN gpt_agent_threads t ON t.thread_id = o.thread_id
+WHERE (t.unfinished OR EXISTS (SELECT 1 FROM gpt_agent_inbox i WHERE i.thread_id = o.thread_id))
+AND (o.worker IS NULL OR NOT EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = o.worker))
+AND (o.offered_at IS NULL OR o.offered_at < now() - %(patience)s * interval '1 second')
+ORDER BY o.offered_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF o SKIP LOCKED
+"""
+OFFERED = "UPDATE gpt_agent_owners SET offered_at = now() WHERE thread_id = ANY(%(threads)s)"
+
+# --- a thread -----------------------------------------------------------------------------------------------
+
+ACCEPT = """
+UPDATE gpt_agent_owners o SET accepted = accepted + 1 WHERE thread_id = %(thread)s
+RETURNING accepted, worker, offered_at IS NOT NULL AS offered,
+EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = o.worker) AS owned
+"""
+ADD_COMMAND = "INSERT INTO gpt_agent_inbox (thread_id, number, command) VALUES (%(thread)s, %(number)s, %(command)s)"
+SAVE_THREAD = """
+UPDATE gpt_agent_threads SET settled = %(settled)s, due = %(due)s, snapshot = %(snapshot)s,
+accepted = GREATEST(accepted, %(consumed)s), last_seq = last_seq + %(events)s,
+announced = CASE WHEN %(all_announced)s THEN last_seq + %(events)s ELSE GREATEST(announced, %(mark)s) END,
+unfinished = NOT %(settled)s OR (NOT %(all_announced)s AND GREATEST(announced, %(mark)s) < last_seq + %(events)s)
+WHERE thread_id = %(thread)s RETURNING last_seq
+"""
+ADD_EVENTS = """
+INSERT INTO gpt_agent_events (thread_id, seq, at, kind, body)
+SELECT %(thread)s, %(last)s - %(count)s + e.number, %(at)s, e.kind, e.body
+FROM unnest(%(kinds)s::text[], %(bodies)s::text[]) WITH ORDINALITY AS e (kind, body, number)
+"""
+REMOVE_MESSAGES = "DELETE FROM gpt_agent_queue WHERE thread_id = %(thread)s AND number = ANY(%(numbers)s)"
+SAVE_MESSAGES = """
+INSERT INTO gpt_agent_queue (thread_id, number, message)
+SELECT %(thread)s, m.number, m.message FROM unnest(%(numbers)s::bigint[], %(messages)s::text[]) AS m (number, message)
+ON CONFLICT (thread_id, number) DO UPDATE SET message = excluded.message
+"""
+DROP_COMMANDS = "DELETE FROM gpt_agent_inbox WHERE thread_id = %(thread)s AND number <= %(consumed)s"
+SAVE_MARK = """
+UPDATE gpt_agent_threads SET announced = GREATEST(announced, %(mark)s),
+unfinished = NOT settled OR GREATEST(announced, %(mark)s) < last_seq WHERE thread_id = %(thread)s
+"""
+HAS_COMMANDS = "SELECT EXISTS (SELECT 1 FROM gpt_agent_inbox WHERE thread_id = %(thread)s)"
+COMMANDS = """
+SELECT number, command FROM gpt_agent_inbox WHERE thread_id = %(thread)s AND number > %(after)s ORDER BY number
+"""
+VERSIONS = "SELECT thread_id, epoch, commits, accepted FROM gpt_agent_owners WHERE thread_id = ANY(%(threads)s)"
+WITH_COMMANDS = """
+SELECT DISTINCT o.thread_id FROM gpt_agent_owners o JOIN gpt_agent_inbox i ON i.thread_id = o.thread_id
+WHERE o.worker = %(worker)s
+"""
+SNAPSHOT_OF_ALL = "SELECT pg_current_snapshot()::text"
+CLAIM_KEY = """
+INSERT INTO gpt_agent_keys (key, thread_id) VALUES (%(key)s, %(thread)s) ON CONFLICT (key) DO NOTHING
+"""
+
+
+def run(connection: sa.Connection, statement: str, **values: Any) -> sa.CursorResult[Any]:  # noqa: ANN401 - SQL values
+    """Run a statement of this module with these values."""
+    return connection.exec_driver_sql(statement, values or None)
+
+
+def lock(connection: sa.Connection) -> None:
+    """Let no other process make tables until this transaction ends."""
+    schema.lock_tables(connection)
+
+
+def join(connection: sa.Connection) -> str:
+    """Make this database the database of a cluster, unless it is one already. Create and migrate the tables.
+
+    Returns the name of the cluster. Each database, and each schema in a database, has another one.
+
+    If a `SQLStore` has the database, it loses it. Raises `StoreError` if a newer version of the library made the
+    tables.
+    """
+    schema.create(connection)
+    migrations.bring_up_to_date(connection)
+    for statement in filter(str.strip, _TABLES.split(";")):
+        run(connection, statement)
+    run(connection, _NAME_CLUSTER, version=VERSION, name=uuid.uuid4().hex)
+    row = run(connection, "SELECT version, name FROM gpt_agent_cluster").one()
+    if row.version > VERSION:
+        raise StoreError(
+            f"The tables of this cluster have version {row.version} and were made by a newer version of gpt-agent-fsm; "
+            "upgrade gpt-agent-fsm."
+        )
+    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
+    holder = schema.current_holder(connection)
+    if holder is None or holder.host != CLUSTER:
+        schema.take_over(connection, Holder(host=CLUSTER, pid=0, since=Holder.here().since))
+        run(connection, _ADOPT_THREADS)
+    return str(row.name)

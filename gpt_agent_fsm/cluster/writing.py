@@ -1,0 +1,199 @@
+"""Writes threads into the database of a cluster: for everybody, and for the worker that owns a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from gpt_agent_fsm.cluster import tables
+from gpt_agent_fsm.cluster.database import ClusterDatabase
+from gpt_agent_fsm.cluster.leases import ClusterLease
+from gpt_agent_fsm.cluster.tables import run
+from gpt_agent_fsm.errors import StoreTaken
+from gpt_agent_fsm.events import AssistantMessageDelta, Event
+from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.stores import codec
+
+__all__ = ["Accepting", "OwnedStore"]
+
+
+class Accepting:
+    """Accepts commands for any thread, from any process.
+
+    Args:
+        offer: asks for a worker for some threads, inside the transaction of the given connection.
+        tell: tells other processes that something has changed in a thread.
+    """
+
+    def __init__(
+        self,
+        database: ClusterDatabase,
+        offer: Callable[[sa.Connection, Collection[str]], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._database = database
+        self._offer = offer
+        self._tell = tell
+
+    def introduce(self, snapshot: Snapshot) -> None:
+        """Save a thread, unless the database has it."""
+        text, settled = codec.encode_snapshot(snapshot), snapshot.settled
+        with self._database.transaction() as connection:
+            run(connection, tables.INTRODUCE_THREAD, thread=snapshot.thread_id, settled=settled, snapshot=text)
+            run(connection, tables.INTRODUCE_OWNER, thread=snapshot.thread_id)
+
+    def accept(self, thread_id: str, command: Command) -> int:
+        """See `Store.accept`. In the same transaction, a worker is asked for if nobody owns the thread.
+
+        Raises `StoreTaken` if the database has no row of the thread, because a `SQLStore` has taken it over.
+        """
+        text = codec.encode_command(command)
+        with self._database.transaction() as connection:
+            row = run(connection, tables.ACCEPT, thread=thread_id).one_or_none()
+            if row is None:
+                raise StoreTaken(f"{thread_id} is no thread of this cluster; connect again.")
+            run(connection, tables.ADD_COMMAND, thread=thread_id, number=row.accepted, command=text)
+            if not row.owned and not (row.worker is None and row.offered):
+                run(connection, tables.OFFERED, threads=[thread_id])
+                self._offer(connection, [thread_id])
+        self._tell(thread_id)
+        return int(row.accepted)
+
+
+class OwnedStore:
+    """The store of the drivers in one worker. Each write needs the lease of its thread.
+
+    Args:
+        lease_of: returns this worker's lease of a thread, or None.
+        accept: accepts a command; see `Accepting.accept`.
+        tell: tells the other processes that something has changed in a thread.
+        relay: tells the other processes about a piece of a message.
+        is_followed: returns whether a handle of this process announces this record of a thread.
+    """
+
+    commits_announced: bool = True
+    """See `Store`."""
+
+    def __init__(
+        self,
+        database: ClusterDatabase,
+        lease_of: Callable[[str], ClusterLease | None],
+        accept: Callable[[str, Command], int],
+        tell: Callable[[str], None],
+        relay: Callable[[AssistantMessageDelta], None],
+        is_followed: Callable[[str, int | None], bool],
+    ) -> None:
+        self._database = database
+        self._lease_of = lease_of
+        self._tell = tell
+        self.accept: Callable[[str, Command], int] = accept
+        self.relay: Callable[[AssistantMessageDelta], None] = relay
+        self.is_followed: Callable[[str, int | None], bool] = is_followed
+        reader = database.reader
+        self.history: Callable[..., Sequence[Record]] = reader.history
+        self.history_page: Callable[..., Sequence[Record]] = reader.history_page
+        self.load: Callable[[str], Saved | None] = reader.load
+
+    def commit(
+        self,
+        snapshot: Snapshot,
+        *,
+        consumed: int,
+        events: Sequence[Event],
+        at: float,
+        due: float | None,
+        queue: QueueChange = NO_CHANGE,
+        announced: bool = False,
+    ) -> Sequence[Record]:
+        """See `Store.commit`. Raises `StoreTaken` if this worker does not own the thread any more.
+
+        If it is unknown whether a commit took effect, and the engine repeats it, the number of the commit shows it.
+        """
+        thread_id = snapshot.thread_id
+        lease = self._lease(thread_id)
+        number, encoded = lease.commits + 1, [codec.encode_event(event) for event in events]
+        values: dict[str, Any] = {
+            "settled": snapshot.settled,
+            "due": due,
+            "snapshot": codec.encode_snapshot(snapshot),
+            "consumed": consumed,
+            "events": len(events),
+            "all_announced": announced,
+            "mark": lease.mark,
+        }
+        with self._database.transaction() as connection:
+            if not self._passes_fence(connection, lease, number):
+                records = self._records_of_last(thread_id, len(events))
+                lease.commits = number
+                return records
+            last_seq = int(run(connection, tables.SAVE_THREAD, thread=thread_id, **values).scalar_one())
+            _save_events(connection, thread_id, encoded, last_seq, at)
+            _save_queue(connection, thread_id, queue)
+            if consumed:
+                run(connection, tables.DROP_COMMANDS, thread=thread_id, consumed=consumed)
+        lease.commits = number
+        if announced:
+            lease.mark = last_seq
+        self._tell(thread_id)
+        return [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, last_seq - len(events) + 1)]
+
+    def _lease(self, thread_id: str) -> ClusterLease:
+        lease = self._lease_of(thread_id)
+        if lease is None or lease.is_lost:
+            raise StoreTaken(f"{thread_id} is driven by another process now.")
+        return lease
+
+    def _passes_fence(self, connection: sa.Connection, lease: ClusterLease, number: int) -> bool:
+        """Return True if this commit may write, and False if it took effect before. Otherwise raise `StoreTaken`."""
+        owner = {"thread": lease.thread_id, "worker": lease.worker.id, "epoch": lease.epoch, "commit": number}
+        if run(connection, tables.FENCE, **owner).first() is not None:
+            return True
+        if not run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none():
+            lease.is_lost = True
+            raise StoreTaken(f"{lease.thread_id} is driven by another process now.")
+        return False
+
+    def _records_of_last(self, thread_id: str, count: int) -> Sequence[Record]:
+        return self.history_page(thread_id, after=0, limit=count, newest=True) if count else ()
+
+    def announced(self, thread_id: str, seq: int) -> None:
+        """See `Store.announced`. The number is saved with the next commit, or when the thread is released."""
+        lease = self._lease_of(thread_id)
+        if lease is not None:
+            lease.mark = max(lease.mark, seq)
+
+    def commands_after(self, thread_id: str, number: int) -> list[tuple[int, Command]]:
+        """Return the waiting commands with a number above `number`, in order."""
+        with self._database.transaction() as connection:
+            rows = run(connection, tables.COMMANDS, thread=thread_id, after=number).all()
+        return [(row.number, codec.decode_command(row.command)) for row in rows]
+
+    def unfinished(self) -> Mapping[str, Saved]:
+        """See `Store.unfinished`. Returns none, because threads are handed over one by one."""
+        return {}
+
+    def close(self) -> None:
+        """See `Store.close`. The database stays open, because others use it, too."""
+
+
+def _save_events(
+    connection: sa.Connection, thread_id: str, encoded: Sequence[tuple[str, str]], last: int, at: float
+) -> None:
+    if encoded:
+        kinds, bodies = [kind for kind, _ in encoded], [body for _, body in encoded]
+        values: dict[str, Any] = {"last": last, "count": len(encoded), "at": at, "kinds": kinds, "bodies": bodies}
+        run(connection, tables.ADD_EVENTS, thread=thread_id, **values)
+
+
+def _save_queue(connection: sa.Connection, thread_id: str, queue: QueueChange) -> None:
+    if queue.removed:
+        run(connection, tables.REMOVE_MESSAGES, thread=thread_id, numbers=list(queue.removed))
+    if queue.written:
+        numbers = [number for number, _ in queue.written]
+        messages = [codec.encode_message(message) for _, message in queue.written]
+        run(connection, tables.SAVE_MESSAGES, thread=thread_id, numbers=numbers, messages=messages)

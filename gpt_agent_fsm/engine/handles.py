@@ -1,0 +1,184 @@
+"""The interfaces between agents and what is behind them: a driver in this process, or a store that processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import attrs
+
+from gpt_agent_fsm import signals
+from gpt_agent_fsm.engine.announcer import Announcer
+from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Ownership, Scheduler, Store
+from gpt_agent_fsm.engine.tracing import Trace
+from gpt_agent_fsm.engine.waiters import Waiters
+from gpt_agent_fsm.engine.webhooks import Notice
+from gpt_agent_fsm.errors import StoreTaken
+from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.settings import Settings
+
+if TYPE_CHECKING:
+    from gpt_agent_fsm.engine.connection import Connection
+    from gpt_agent_fsm.engine.roster import Roster
+
+__all__ = ["HandleParts", "MakeRoster", "RosterStore", "Thread", "ThreadRoster"]
+
+
+class Thread(Protocol):
+    """A thread as its agent sees it. A `Driver` is one; in a cluster, a handle follows the thread from afar.
+
+    Attributes:
+        settings: the settings of this thread.
+        stop_reason: why the agent was stopped; None while it is alive.
+    """
+
+    thread_id: str
+    settings: Settings
+    announcer: Announcer
+    waiters: Waiters
+    stop_reason: str | None
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The snapshot of the thread."""
+        ...
+
+    @property
+    def has_stopped(self) -> bool:
+        """True after the agent was stopped."""
+        ...
+
+    def check_alive(self) -> None:
+        """Raise `AgentNotAlive` if the agent was stopped, and `StoreTaken` if another process has the store."""
+        ...
+
+    def send(self, command: inputs.Command) -> None:
+        """Save a command, and let it be handled soon."""
+        ...
+
+    def join(self, handler: signals.Handler | None, replay_after: int | None, *, stream: bool = False) -> None:
+        """See `Announcer.join`."""
+        ...
+
+    def commands(self) -> list[inputs.Command]:
+        """Return the commands that the snapshot does not contain yet, oldest first."""
+        ...
+
+    def is_settled(self) -> bool:
+        """Return whether no run is active, and nothing is queued, in flight, unread or unannounced."""
+        ...
+
+    def explain(self) -> str:
+        """See `Agent.explain`."""
+        ...
+
+    def answers(self, name: str) -> bool:
+        """Return whether a function of this program answers calls with this name."""
+        ...
+
+
+class ThreadRoster(Protocol):
+    """The threads of one runtime, as the runtime and its agents see them. A `Roster` is one."""
+
+    @property
+    def origin(self) -> Origin:
+        """The process that made the runtime."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """The API."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """The store of the threads."""
+        ...
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """The scheduler of the runtime."""
+        ...
+
+    @property
+    def trace(self) -> Trace:
+        """The trace hooks of the runtime."""
+        ...
+
+    def get(self, thread_id: str) -> Thread | None:
+        """Return the thread that has a live agent, or None."""
+        ...
+
+    @property
+    def drivers(self) -> tuple[Thread, ...]:
+        """The threads that have a live agent."""
+        ...
+
+    def check_open(self) -> None:
+        """Raise `RuntimeClosed` after `close`, and `UsedAfterFork` in a child of the process."""
+        ...
+
+    def connect(
+        self, start: Snapshot, settings: Settings, connection: Connection, known: inputs.RunsListed | None = None
+    ) -> Thread | None:
+        """See `Roster.connect`."""
+        ...
+
+    def remove(self, thread: Thread, reason: str, taken: StoreTaken | None = None) -> None:
+        """Remove the agent of a thread immediately."""
+        ...
+
+    def wake_by_webhook(self, notice: Notice) -> bool:
+        """See `Roster.wake_by_webhook`."""
+        ...
+
+    def await_tools(self, timeout: float) -> None:
+        """See `Roster.await_tools`."""
+        ...
+
+    def close(self) -> None:
+        """See `Roster.close`."""
+        ...
+
+    def release_all(self) -> None:
+        """See `Roster.release_all`."""
+        ...
+
+
+class MakeRoster(Protocol):
+    """Makes a roster with everything that the runtime was given, except for these arguments of `Roster`."""
+
+    def __call__(
+        self, store: Store, make_ownership: Callable[[Roster], Ownership] | None, rests_for: float | None
+    ) -> Roster:
+        """Return the roster."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class HandleParts:
+    """What a store needs to make the roster of a runtime.
+
+    Attributes:
+        make_agent: returns the agent of a thread, which is the sender of the thread's events.
+        make_roster: returns the roster of the drivers in this process.
+        answers: returns whether a function of this runtime answers calls with this name.
+    """
+
+    backend: Backend
+    scheduler: Scheduler
+    settings: Settings
+    make_agent: Callable[[Thread], AgentHandle]
+    make_roster: MakeRoster
+    answers: Callable[[str], bool]
+
+
+@runtime_checkable
+class RosterStore(Protocol):
+    """A store whose threads are driven elsewhere, and which therefore makes the roster of a runtime."""
+
+    def make_roster(self, parts: HandleParts) -> ThreadRoster:
+        """Return the roster of a runtime on this store."""
+        ...
