@@ -9,7 +9,7 @@ except ImportError as error:  # pragma: no cover - an installation without the e
     missing = error.name or ""
     if missing.partition(".")[0] not in ("procrastinate", "psycopg", "psycopg_pool", "sqlalchemy"):
         raise
-    advice = 'pip install "gpt-agent-fsm[cluster]"'
+    advice = 'pip install procrastinate "psycopg[binary,pool]" SQLAlchemy (the extra "cluster" of gpt-agent-fsm)'
     raise ImportError(f"A cluster needs {missing}: {advice}", name=missing) from error
 
 __all__ = ["Cluster"]
