@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["cli", "screen_for"]
 
 
+_LATER = {"import-thread": ("importing", "import_thread_command"), "worker": ("worker", "worker")}
+"""The modules of the commands that need the backends, and the names of the commands there."""
+
+
 class _Commands(click.Group):
-    """The commands. The module of `import-thread` is imported only when this command is used."""
+    """The commands. The modules in `_LATER` are imported only when their commands are used, or listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "import-thread"])
+        return sorted([*super().list_commands(ctx), *_LATER])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "import-thread":
+        if cmd_name not in _LATER:
             return super().get_command(ctx, cmd_name)
-        from gpt_agent_fsm.cli.importing import import_thread_command  # noqa: PLC0415 - see above
-
-        return import_thread_command
+        module, name = _LATER[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"gpt_agent_fsm.cli.{module}"), name)
+        return command
 
 
 _COMPLETION = """To complete commands, options and files in the shell, add one line to its configuration:

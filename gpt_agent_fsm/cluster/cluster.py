@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.cluster import tables
 from gpt_agent_fsm.cluster.database import ClusterDatabase
-from gpt_agent_fsm.cluster.driving import Driving
+from gpt_agent_fsm.cluster.driving import Driving, WorkerStatus
 from gpt_agent_fsm.cluster.handles import ClusterHandles, Followed
 from gpt_agent_fsm.cluster.news import Ear, Herald
 from gpt_agent_fsm.cluster.placing import Placer
@@ -95,6 +95,12 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster on {self._database.name}{', driving' if self._drive else ''}>"
+
+    @property
+    def worker(self) -> WorkerStatus | None:
+        """What this process drives; None if it drives nothing, or if there is no runtime yet. Asks nobody."""
+        driving = None if self._handles is None else self._handles.driving
+        return None if driving is None else driving.status
 
     # --- the runtime ----------------------------------------------------------------------------------------
 

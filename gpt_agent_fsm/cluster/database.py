@@ -31,9 +31,9 @@ class ClusterDatabase:
 
     def __init__(self, url: str, *, timeout: float, lock_timeout: float) -> None:
         self.origin: Origin = Origin("Cluster")
-        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS)
-        if self._database.direct is not None:
+        if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
             raise StoreError("A cluster needs PostgreSQL; write its URL like postgresql://user:password@host/database.")
+        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS)
         self.name: str = self._database.name
         self._closed = False
         with self.transaction() as connection:

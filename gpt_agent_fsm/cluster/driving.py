@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import attrs
+
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import Leases
 from gpt_agent_fsm.cluster.news import Herald
@@ -17,7 +19,7 @@ from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.logs import Log, get_logger
 
-__all__ = ["Driving"]
+__all__ = ["Driving", "WorkerStatus"]
 
 log: Log = get_logger(__name__)
 
@@ -27,6 +29,23 @@ _PATIENCE = 10.0
 """Seconds after which a thread is offered again, if no worker has taken it."""
 _REST = 1.0
 """Seconds for which a worker keeps a thread that rests. The next message often comes soon."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerStatus:
+    """What one worker does at this moment.
+
+    Attributes:
+        id: the name of the worker in the cluster. It changes if the others have taken it for dead.
+        threads: the ids of the threads that it owns, in order.
+        concurrency: how many threads it owns at most.
+        is_alive: False if its last renewal is too long ago. It sends no requests until the next one.
+    """
+
+    id: str
+    threads: tuple[str, ...]
+    concurrency: int
+    is_alive: bool
 
 
 class Driving:
@@ -51,6 +70,7 @@ class Driving:
     ) -> None:
         self._database = database
         self._placer = placer
+        self._concurrency = concurrency
         self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer.offer)
         store = OwnedStore(database, self.leases.of, accepting.accept, tell, herald.relay, is_followed)
         self.roster: Roster = make_roster(store, lambda _: self.leases, _REST)
@@ -58,6 +78,17 @@ class Driving:
         self._heart = threading.Thread(target=self._beat, name="gpt-agent-fsm-heart", daemon=True)
         self._heart.start()
         self._placing = placer.work(concurrency, self.own)
+
+    @property
+    def status(self) -> WorkerStatus:
+        """See `Cluster.worker`."""
+        held = sorted(lease.thread_id for lease in self.leases.held)
+        return WorkerStatus(
+            id=self.leases.worker_id,
+            threads=tuple(held),
+            concurrency=self._concurrency,
+            is_alive=self.leases.is_alive,
+        )
 
     def _tick_soon(self, thread_id: str) -> None:
         self.roster.tick_soon(thread_id)

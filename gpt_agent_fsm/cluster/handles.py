@@ -12,6 +12,7 @@ from gpt_agent_fsm.cluster.follower import FollowedStore, Follower
 from gpt_agent_fsm.cluster.tables import VERSIONS, run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.connection import Connection
+from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Scheduler
 from gpt_agent_fsm.engine.tracing import Trace
@@ -121,6 +122,11 @@ class ClusterHandles:
         """The followers of the threads that have a handle here."""
         with self._lock:
             return tuple(self._followers.values())
+
+    @property
+    def driven(self) -> tuple[Driver, ...]:
+        """The drivers in this process."""
+        return () if self.driving is None else self.driving.roster.drivers
 
     def check_open(self) -> None:
         """See `Roster.check_open`."""

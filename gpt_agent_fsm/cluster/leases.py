@@ -104,6 +104,11 @@ class Leases:
         """The id of this worker."""
         return self._worker.id
 
+    @property
+    def is_alive(self) -> bool:
+        """True while the last renewal is young enough to send requests."""
+        return self._clock.monotonic() < self._worker.valid_until
+
     def _register(self) -> Worker:
         here, sent = Holder.here(), self._clock.monotonic()
         worker = Worker(id=f"{here.host}-{here.pid}-{uuid.uuid4().hex[:8]}", valid_until=sent + LEASE - _MARGIN)

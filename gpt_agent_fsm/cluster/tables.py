@@ -13,15 +13,12 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores import migrations, schema
-from gpt_agent_fsm.stores.holder import Holder
+from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
-__all__ = ["CLUSTER", "VERSION", "join", "lock", "run"]
+__all__ = ["VERSION", "join", "lock", "run"]
 
 VERSION: Final = 1
 """The version of the tables of a cluster."""
-
-CLUSTER: Final = "a cluster"
-"""The host name under which a cluster holds a database."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS gpt_agent_cluster (
@@ -185,8 +182,8 @@ def join(connection: sa.Connection) -> str:
             "upgrade gpt-agent-fsm."
         )
     run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
-    holder = schema.current_holder(connection)
-    if holder is None or holder.host != CLUSTER:
+    holder, holds = schema.last_holder(connection) or (None, False)
+    if holder is None or not holds or holder.host != CLUSTER:
         schema.take_over(connection, Holder(host=CLUSTER, pid=0, since=Holder.here().since))
         run(connection, _ADOPT_THREADS)
     return str(row.name)

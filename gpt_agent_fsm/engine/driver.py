@@ -404,7 +404,9 @@ class Driver:
         # while it interrupted the code that holds the door.
         with contextlib.nullcontext() if self.stop_reason == "runtime_closed" else self.door:
             self._left = True
-        if not self.snapshot.settled or not self.is_quiet():
+        if self._context.shared is not None:
+            log.debug("%s: let go (%s)", self.thread_id, self.stop_reason)
+        elif not self.snapshot.settled or not self.is_quiet():
             log.warning("%s: stopped (%s) with work left; %s", self.thread_id, self.stop_reason, self._ledger.outlook)
         self.announcer.announce_end(events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason)))
         self._ledger.close()

@@ -116,6 +116,11 @@ class ThreadRoster(Protocol):
         """The threads that have a live agent."""
         ...
 
+    @property
+    def driven(self) -> tuple[Thread, ...]:
+        """The threads that this process drives."""
+        ...
+
     def check_open(self) -> None:
         """Raise `RuntimeClosed` after `close`, and `UsedAfterFork` in a child of the process."""
         ...

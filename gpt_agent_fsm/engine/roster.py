@@ -160,6 +160,11 @@ class Roster:
         with self._lock:
             return tuple(shift.driver for shift in self._shifts.values())
 
+    @property
+    def driven(self) -> tuple[Driver, ...]:
+        """See `ThreadRoster.driven`. Here, each thread with an agent is driven."""
+        return self.drivers
+
     def check_open(self) -> None:
         """Raise `RuntimeClosed` after `close`. Raise `UsedAfterFork` in a child of the process that made the roster."""
         self.origin.check()

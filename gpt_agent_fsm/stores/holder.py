@@ -14,7 +14,10 @@ import attrs
 
 from gpt_agent_fsm.ports import offers
 
-__all__ = ["Holder", "is_held"]
+__all__ = ["CLUSTER", "Holder", "is_held"]
+
+CLUSTER = "a cluster"
+"""The host of the holder if the workers of a cluster have the database."""
 
 _BEGAN = time.time()
 """When this process began, or shortly after."""
@@ -58,6 +61,8 @@ class Holder:
         return not _has_ended(self.pid)
 
     def __str__(self) -> str:
+        if self.host == CLUSTER:
+            return CLUSTER
         since = datetime.datetime.fromtimestamp(self.since, tz=datetime.UTC)
         return f"process {self.pid} on {self.host}, since {since:%Y-%m-%d %H:%M:%S} UTC"
 

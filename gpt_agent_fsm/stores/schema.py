@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores.direct import Direct
-from gpt_agent_fsm.stores.holder import Holder
+from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -175,6 +175,7 @@ _SAVE_HOLDER = sa.text(
     " since = excluded.since, holds = excluded.holds"
 )
 _HOLDER = sa.select(holder).join_from(holder, meta, holder.c.epoch == meta.c.epoch)
+_HAS_WORKERS = sa.text("SELECT EXISTS (SELECT 1 FROM gpt_agent_workers WHERE alive_until >= now())")
 _EPOCH = sa.select(meta.c.epoch).where(meta.c.id == 1)
 
 _waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
@@ -400,6 +401,11 @@ def last_holder(connection: sa.Connection) -> tuple[Holder, bool] | None:
 
 
 def current_holder(connection: sa.Connection) -> Holder | None:
-    """Return the process that holds the database, or None if no process holds it or the process is unknown."""
+    """Return the process that holds the database, or None if no process holds it or the process is unknown.
+
+    A cluster holds the database while it has a live worker.
+    """
     last = last_holder(connection)
-    return None if last is None or not last[1] else last[0]
+    if last is None or not last[1] or (last[0].host == CLUSTER and not connection.execute(_HAS_WORKERS).scalar_one()):
+        return None
+    return last[0]

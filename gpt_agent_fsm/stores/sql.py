@@ -331,6 +331,12 @@ class SQLStore:
             return schema.current_holder(connection)
 
     @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """Yield a connection that reads one consistent state. Errors are raised as `StoreError`."""
+        with self._reading() as (connection, _):
+            yield connection
+
+    @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sa.Connection, Mapping[str, int]]]:
         """Yield a connection that reads one consistent state, and the marks that are not saved yet.
 

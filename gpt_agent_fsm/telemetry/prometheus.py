@@ -67,8 +67,8 @@ class _Metrics(Collector):
             yield from metric.collect()
 
     def _gauges(self) -> Iterator[Metric]:
-        """Count the threads of the agents that are alive. The store is not read."""
-        snapshots = [driver.snapshot for each in self.runtimes for driver in each._own_roster.drivers]
+        """Count the threads that this process drives. The store is not read."""
+        snapshots = [driver.snapshot for each in self.runtimes for driver in each._own_roster.driven]
         states = Count(snapshot.state for snapshot in snapshots)
         threads = GaugeMetricFamily("gpt_agent_fsm_threads", "Agents that are alive, by state", labels=["state"])
         for state in State:

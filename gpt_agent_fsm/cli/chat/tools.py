@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.cli.chat.options import WrongOption
 
-__all__ = ["Functions", "importable_directory", "load_tools"]
+__all__ = ["Functions", "importable_directory", "load_tools", "named"]
 
 Functions: TypeAlias = tuple[Callable[..., Any], ...]
 
@@ -37,28 +37,35 @@ def load_tools(values: Iterable[str]) -> Functions:
     return tuple(dict.fromkeys(tool for value in values for tool in _tools_of(value)))
 
 
-def _tools_of(value: str) -> Iterator[Callable[..., Any]]:
+def named(option: str, value: str, form: str) -> Iterator[tuple[str, Any]]:
+    """Yield each object that a value like `module:name,other` names, with its whole name.
+
+    `form` is what the person should have written. Raises `WrongOption` with one sentence about the option.
+    """
     module = ""
     for item in value.split(","):
         before, colon, name = item.strip().partition(":")
         module, name = (before, name) if colon else (module, before)
         if not module or not name:
-            raise _wrong(f"write module:function, not {item.strip()!r}")
-        yield _tool(_imported(module), name)
+            raise WrongOption(f"{option}: write {form}, not {item.strip()!r}")
+        yield f"{module}:{name}", _found(option, _imported(option, module), name)
 
 
-def _imported(name: str) -> ModuleType:
+def _imported(option: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            raise _wrong(f"there is no module {name!r} here or among the installed packages") from error
-        raise _wrong(f"the module {name!r} needs {error.name!r}, which is not installed") from error
+            sentence = f"there is no module {name!r} here or among the installed packages"
+        else:
+            sentence = f"the module {name!r} needs {error.name!r}, which is not installed"
+        raise WrongOption(f"{option}: {sentence}") from error
     except (Exception, SystemExit) as error:
-        raise _wrong(f"the module {name!r} cannot be imported: {type(error).__name__}: {_line(error)}") from error
+        sentence = f"the module {name!r} cannot be imported: {type(error).__name__}: {_line(error)}"
+        raise WrongOption(f"{option}: {sentence}") from error
 
 
-def _tool(module: ModuleType, name: str) -> Callable[..., Any]:
+def _found(option: str, module: ModuleType, name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
     found: Any = module
     for part in name.split("."):
         try:
@@ -66,14 +73,23 @@ def _tool(module: ModuleType, name: str) -> Callable[..., Any]:
         except AttributeError as error:
             likely = difflib.get_close_matches(part, [each for each in dir(found) if not each.startswith("_")], 1)
             advice = f"; is it {likely[0]!r}?" if likely else ""
-            raise _wrong(f"the module {module.__name__!r} has no {name!r}{advice}") from error
+            raise WrongOption(f"{option}: the module {module.__name__!r} has no {name!r}{advice}") from error
+    return found
+
+
+def _tools_of(value: str) -> Iterator[Callable[..., Any]]:
+    for name, found in named("--tools", value, "module:function"):
+        yield _tool(name, found)
+
+
+def _tool(name: str, found: Any) -> Callable[..., Any]:  # noqa: ANN401 - see `named`
     try:
         # An `Assistant` checks its tools, and turns plain functions into tools.
         [tool] = Assistant("any", tools=[found]).functions or [None]
     except (TypeError, ValueError) as error:
-        raise _wrong(f"{module.__name__}:{name} cannot be a tool: {_line(error)}") from error
+        raise _wrong(f"{name} cannot be a tool: {_line(error)}") from error
     if tool is None:
-        raise _wrong(f"{module.__name__}:{name} only describes a function; name the function itself")
+        raise _wrong(f"{name} only describes a function; name the function itself")
     return tool
 
 

@@ -39,8 +39,11 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def store_option(*, required: bool = True) -> Callable[[F], F]:
-    """Return the option `--store`."""
+_ANY_STORE = "A URL such as sqlite:///agents.db, or the path of a SQLite file."
+
+
+def store_option(*, required: bool = True, text: str = _ANY_STORE) -> Callable[[F], F]:
+    """Return the option `--store`. `text` is its help."""
     return click.option(
         "--store",
         "url",
@@ -50,7 +53,7 @@ def store_option(*, required: bool = True) -> Callable[[F], F]:
         show_envvar=True,
         required=required,
         metavar="URL",
-        help="A URL such as sqlite:///agents.db, or the path of a SQLite file.",
+        help=text,
     )
 
 

@@ -17,10 +17,12 @@ from gpt_agent_fsm.stores.holder import is_held
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
+    from gpt_agent_fsm.stores.owners import ClusterView
 
 __all__ = ["threads"]
 
 _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
+_OWNER = "owner"
 
 
 @click.command()
@@ -38,8 +40,9 @@ _HEADS = ("thread", "state", "last event", "age", "tokens", "waiting for")
 def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
     """List the threads of a store.
 
-    For each thread you see its state, its last event and the age of this event, its tokens, and what it waits for. The
-    store is only read, so another process may use it at the same time.
+    For each thread you see its state, its last event and the age of this event, its tokens, and what it waits for. If a
+    cluster has the store, you also see the worker that owns the thread, its epoch, and the rest of its lease. The store
+    is only read, so another process may use it at the same time.
 
     \b
     Examples:
@@ -59,9 +62,22 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
 
 
 def _show(store: SQLStore, *, as_json: bool) -> None:
-    found = store.threads()
-    _print(found, as_json=as_json)
-    if not as_json and (note := _note(store, found)):
+    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
+
+    found, cluster = store.threads(), view_of(store)
+    if as_json:
+        output.print_json_array([_fields(row, cluster) for row in found])
+        return
+    heads, rows = _table(found, cluster)
+    if not found:
+        click.echo("There are no threads in this store.")
+    elif output.is_terminal():
+        from rich.console import Console  # noqa: PLC0415 - only for a terminal
+
+        Console().print(output.rich_table(heads, rows))
+    else:
+        click.echo(output.plain_table(heads, rows))
+    if note := _note(store, found):
         click.echo(note, err=True)
 
 
@@ -73,19 +89,6 @@ def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
     return "" if rest else NOT_HELD
 
 
-def _print(found: Sequence[ThreadRow], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json_array([_fields(row) for row in found])
-    elif not found:
-        click.echo("There are no threads in this store.")
-    elif output.is_terminal():
-        from rich.console import Console  # noqa: PLC0415 - only for a terminal
-
-        Console().print(output.rich_table(_HEADS, _texts(found)))
-    else:
-        click.echo(output.plain_table(_HEADS, _texts(found)))
-
-
 def _watch(store: SQLStore, interval: float) -> None:
     if not output.is_terminal():
         while True:
@@ -93,13 +96,31 @@ def _watch(store: SQLStore, interval: float) -> None:
             time.sleep(interval)
     from rich.live import Live  # noqa: PLC0415 - only for a terminal
 
+    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
+
     with Live(auto_refresh=False, screen=True) as live:
         while True:
             found = store.threads()
-            table = output.rich_table(_HEADS, _texts(found))
+            table = output.rich_table(*_table(found, view_of(store)))
             table.caption = _note(store, found) or None
             live.update(table, refresh=True)
             time.sleep(interval)
+
+
+def _table(found: Sequence[ThreadRow], cluster: ClusterView | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the heads of the columns, and the rows."""
+    if cluster is None:
+        return _HEADS, _texts(found)
+    owners = [_owner(cluster, row.snapshot.thread_id) for row in found]
+    return (*_HEADS, _OWNER), [(*texts, owner) for texts, owner in zip(_texts(found), owners, strict=True)]
+
+
+def _owner(cluster: ClusterView, thread_id: str) -> str:
+    owner = cluster.owners.get(thread_id)
+    if owner is None:
+        return "-"
+    lease = "its lease has ended" if owner.lease is None else f"{owner.lease:.0f} s"
+    return f"{owner.worker} (epoch {owner.epoch}, {lease})"
 
 
 def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
@@ -117,8 +138,10 @@ def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
     ]
 
 
-def _fields(row: ThreadRow) -> dict[str, object]:
+def _fields(row: ThreadRow, cluster: ClusterView | None) -> dict[str, object]:
     snapshot = row.snapshot
+    owner = None if cluster is None else cluster.owners.get(snapshot.thread_id)
+    owned: dict[str, object] = {} if cluster is None else {"owner": None if owner is None else attrs.asdict(owner)}
     return {
         "thread_id": snapshot.thread_id,
         "state": str(snapshot.state),
@@ -129,4 +152,5 @@ def _fields(row: ThreadRow) -> dict[str, object]:
         "last_event": row.last_event,
         "last_event_at": row.last_event_at,
         "usage": attrs.asdict(snapshot.usage),
+        **owned,
     }
