@@ -5,6 +5,7 @@ test what each interface promises.
 """
 
 from gpt_agent_fsm.engine.protocols import (
+    AccountBackend,
     AgentHandle,
     Backend,
     CallLimits,
@@ -45,6 +46,7 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = [
     "RUN_OPTIONS",
+    "AccountBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",

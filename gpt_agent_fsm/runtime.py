@@ -14,6 +14,7 @@ from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, 
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.files import downloading, uploading
+from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.handles import HandleParts, RosterStore, Thread, ThreadRoster
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.keys import ThreadKeys
@@ -105,9 +106,10 @@ class Runtime:
             store: Store,
             make_ownership: Callable[[Roster], Ownership] | None = None,
             rests_for: float | None = None,
+            gate: Gate | None = None,
         ) -> Roster:
             fixed = (self._backend, store, self.scheduler, self._settings, rng, self._make_agent)
-            return Roster(*fixed, make_ownership, self._tools, rests_for)
+            return Roster(*fixed, make_ownership, self._tools, rests_for, gate)
 
         if not offers(self._store, RosterStore):
             return make(self._store)
@@ -173,6 +175,7 @@ class Runtime:
         key: str | None = None,
         max_total_tokens: int | None = None,
         stream: bool | None = None,
+        tenant: str | None = None,
     ) -> Agent:
         """Return the agent of a thread. A new agent is created if needed, and adopts a run in progress on the server.
 
@@ -197,6 +200,10 @@ class Runtime:
                 signal `assistant_message_delta` sends the pieces, and `subscribe` receives them if `stream` is True in
                 the same call of `connect`. The store keeps this choice, and None keeps the choice that was made before.
                 If the backend or the server has no streams, there are no pieces.
+            tenant: the customer to whom the thread belongs. If requests have to wait, because of a rate limit or
+                `Settings.requests_per_minute`, the tenants take turns. So a customer with a thousand threads does not
+                delay a customer with one. The store keeps this name, and None keeps the name that was given before.
+                Threads without a tenant are one tenant together.
 
         Blocks for two requests if the agent is new, or for one if this runtime has created the thread. Raises
         `InvalidThreadId` for a thread that the server does not know, and another `ApiError` if a request fails. After
@@ -211,6 +218,7 @@ class Runtime:
             key=key,
             max_total_tokens=max_total_tokens,
             stream=stream,
+            tenant=tenant,
         )
         return self._connected(required_text(thread_id, "thread_id"), connection)
 
@@ -224,6 +232,7 @@ class Runtime:
         replay_after: int | None = None,
         max_total_tokens: int | None = None,
         stream: bool | None = None,
+        tenant: str | None = None,
     ) -> Agent:
         """Create a thread and return its agent. If a thread already has the key, return that thread's agent.
 
@@ -241,6 +250,7 @@ class Runtime:
             replay_after=replay_after,
             max_total_tokens=max_total_tokens,
             stream=stream,
+            tenant=tenant,
         )
         connection.settings_from(self._settings)  # raises for a wrong idle timeout before a thread is created
         if key is None:

@@ -125,6 +125,9 @@ class Settings:
     max_part_bytes: int = attrs.field(default=20 * 1024 * 1024, validator=_count)
     """The largest total size in bytes of the images and files that one message contains as data. The store keeps this
     data until the message is sent. For more data, use `Runtime.upload`, and send the file's id."""
+    requests_per_minute: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    """How many requests a minute all threads of the API key may make together; None means no limit. In a cluster, this
+    counts for all processes together. Requests that have to wait take turns; see `tenant` of `Runtime.connect`."""
     workers: int = attrs.field(default=8, validator=_count)
     """The number of workers, which make requests and call handlers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
@@ -21,11 +22,11 @@ from gpt_agent_fsm.cluster.tables import run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.handles import HandleParts, ThreadRoster
 from gpt_agent_fsm.errors import StoreError, explains_keywords
-from gpt_agent_fsm.events import Event
+from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage
+from gpt_agent_fsm.ports import AccountBackend, Record, Saved, ThreadRow, Usage, offers
 from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = ["Cluster"]
@@ -65,6 +66,9 @@ class Cluster:
         url: `postgresql://user:password@host/database`.
         drive: True if this process drives threads.
         concurrency: how many threads this process drives at most.
+        account: the name of the account whose limits the requests of this process count for. Processes with the same
+            name tell each other of rate limits and of an exhausted balance, and share `Settings.requests_per_minute`.
+            By default, the name is made from the address and the key of the backend, by a keyed hash.
         timeout: the seconds that a call may take if the database does not answer.
         lock_timeout: the part of `timeout` that a call may wait for a lock.
 
@@ -73,12 +77,20 @@ class Cluster:
     """
 
     def __init__(
-        self, url: str, *, drive: bool = False, concurrency: int = 500, timeout: float = 20.0, lock_timeout: float = 5.0
+        self,
+        url: str,
+        *,
+        drive: bool = False,
+        concurrency: int = 500,
+        account: str | None = None,
+        timeout: float = 20.0,
+        lock_timeout: float = 5.0,
     ) -> None:
         if type(concurrency) is not int or concurrency < 1:
             raise ValueError(f"Cluster: concurrency must be a whole number from 1 up, not {concurrency!r}")
         self._database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
         self._drive = drive
+        self._account = account
         self._concurrency = concurrency
         self._conninfo = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._placer: Placer = ProcrastinatePlacer(self._conninfo)
@@ -91,7 +103,7 @@ class Cluster:
         self._handles: ClusterHandles | None = None
         with _followed_lock:
             self._followed = _followed.setdefault(self._database.cluster, Followed())
-        self._accepting = Accepting(self._database, self._placer.offer, self._tell)
+        self._accepting = Accepting(self._database, self._placer.offer, self._tell_command)
 
     def __repr__(self) -> str:
         return f"<Cluster on {self._database.name}{', driving' if self._drive else ''}>"
@@ -108,21 +120,14 @@ class Cluster:
         """See `SharedStore`. The runtime calls this once."""
         if self._handles is not None:
             raise ValueError("This Cluster is in use by a runtime that is open; make another Cluster object.")
-        name = Holder.here().host + "-" + hex(id(self))
-        herald = self._herald = Herald(self._send, name)
+        name = f"{Holder.here().host}-{os.getpid()}-{id(self):x}"
+        self._herald = Herald(self._send, name)
         driving = None
         if self._drive:
-            driving = Driving(
-                self._database,
-                self._placer,
-                self._accepting,
-                herald,
-                parts.scheduler.clock,
-                self._concurrency,
-                parts.make_roster,
-                self._followed.has,
-                self._tell,
-            )
+            salt = self._database.cluster.encode()
+            found = parts.backend.account(salt) if offers(parts.backend, AccountBackend) else "unknown"
+            account = self._account or found
+            driving = Driving(self._database, self._placer, self._accepting, self, parts, self._concurrency, account)
         self._handles = ClusterHandles(
             parts.backend,
             self,
@@ -146,13 +151,34 @@ class Cluster:
     def _connect_ear(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self._conninfo, autocommit=True, connect_timeout=10, application_name="gpt-agent-fsm")
 
-    def _tell(self, thread_id: str) -> None:
-        """Tell all processes that something has changed in a thread."""
-        self._followed.tell(thread_id)
+    def _tell_command(self, thread_id: str) -> None:
+        """Tell the owner of a thread that a command was accepted, and everybody else, too."""
         if self._handles is not None and self._handles.driving is not None:
             self._handles.driving.note_commands(thread_id)
+        self.tell(thread_id)
+
+    # --- what the drivers of this process tell (see `Announced`) ---------------------------------------------
+
+    def tell(self, thread_id: str) -> None:
+        """See `Announced.tell`."""
+        self._followed.tell(thread_id)
         if self._herald is not None:
             self._herald.tell(thread_id)
+
+    def relay(self, delta: AssistantMessageDelta) -> None:
+        """See `Announced.relay`."""
+        self._followed.relay(delta)
+        if self._herald is not None:
+            self._herald.relay(delta)
+
+    def tell_account(self, name: str) -> None:
+        """See `Announced.tell_account`."""
+        if self._herald is not None:
+            self._herald.tell_account(name)
+
+    def is_followed(self, thread_id: str, seq: int | None) -> bool:
+        """See `SharedStore.is_followed`."""
+        return self._followed.has(thread_id, seq)
 
     # --- the store ------------------------------------------------------------------------------------------
 

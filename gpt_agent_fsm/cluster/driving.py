@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 import attrs
 
+from gpt_agent_fsm.cluster.accounts import ClusterAccount
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import Leases
-from gpt_agent_fsm.cluster.news import Herald
 from gpt_agent_fsm.cluster.placing import Placer
-from gpt_agent_fsm.cluster.writing import Accepting, OwnedStore
+from gpt_agent_fsm.cluster.writing import Accepting, Announced, OwnedStore
 from gpt_agent_fsm.engine.context import driven_elsewhere
-from gpt_agent_fsm.engine.handles import MakeRoster
-from gpt_agent_fsm.engine.protocols import Clock
+from gpt_agent_fsm.engine.handles import HandleParts
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.logs import Log, get_logger
@@ -54,6 +53,7 @@ class Driving:
     Attributes:
         roster: the drivers.
         leases: the leases of this worker.
+        account: what the cluster knows about the API key of this worker.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class Driving:
         database: ClusterDatabase,
         placer: Placer,
         accepting: Accepting,
-        herald: Herald,
-        clock: Clock,
+        news: Announced,
+        parts: HandleParts,
         concurrency: int,
-        make_roster: MakeRoster,
-        is_followed: Callable[[str, int | None], bool],
-        tell: Callable[[str], None],
+        account: str,
     ) -> None:
         self._database = database
         self._placer = placer
         self._concurrency = concurrency
+        clock = parts.scheduler.clock
+        self.account: ClusterAccount = ClusterAccount(database, account, clock, parts.settings, news.tell_account)
         self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer.offer)
-        store = OwnedStore(database, self.leases.of, accepting.accept, tell, herald.relay, is_followed)
-        self.roster: Roster = make_roster(store, lambda _: self.leases, _REST)
+        store = OwnedStore(database, self.leases.of, accepting.accept, news)
+        self.roster: Roster = parts.make_roster(store, lambda _: self.leases, _REST, self.account.gate)
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="gpt-agent-fsm-heart", daemon=True)
         self._heart.start()
@@ -139,6 +139,7 @@ class Driving:
         if offered := self.leases.sweep(_PATIENCE):
             log.info("%d threads had work and no owner; workers were asked for", offered)
         self.note_all_commands()
+        self.account.look()
 
     # --- the end ----------------------------------------------------------------------------------------------
 

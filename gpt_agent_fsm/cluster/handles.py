@@ -65,6 +65,13 @@ class Followed:
         with self._lock:
             return any(seq is None or seq > begin for begin in begins.values())
 
+    def relay(self, delta: AssistantMessageDelta) -> None:
+        """Pass a piece of a message to the handles of its thread."""
+        with self._lock:
+            found = list(self._begins.get(delta.thread_id, ()))
+        for follower in found:
+            follower.add_piece(delta)
+
     def tell(self, thread_id: str) -> None:
         """Let the handles of a thread look for changes."""
         with self._lock:
@@ -195,6 +202,12 @@ class ClusterHandles:
         """See `Hearer.piece_came`."""
         if (follower := self._followers.get(delta.thread_id)) is not None:
             follower.add_piece(delta)
+
+    def account_changed(self, name: str) -> None:
+        """See `Hearer.account_changed`."""
+        if self.driving is not None and self.driving.account.name == name:
+            with contextlib.suppress(StoreError):  # the next heartbeat looks again
+                self.driving.account.look()
 
     def news_was_lost(self) -> None:
         """See `Hearer.news_was_lost`."""

@@ -45,6 +45,10 @@ class Hearer(Protocol):
         """A piece of a message has come."""
         ...
 
+    def account_changed(self, name: str) -> None:
+        """Something has changed in this account."""
+        ...
+
     def news_was_lost(self) -> None:
         """Some news may have been lost: look at everything."""
         ...
@@ -62,6 +66,7 @@ class Herald:
         self._send = send
         self._name = name
         self._changed: dict[str, None] = {}
+        self._accounts: dict[str, None] = {}
         self._pieces: list[AssistantMessageDelta] = []
         self._lock = threading.Lock()
         self._has_news = threading.Event()
@@ -73,6 +78,12 @@ class Herald:
         """Tell the other processes that a thread has changed."""
         with self._lock:
             self._changed[thread_id] = None
+        self._has_news.set()
+
+    def tell_account(self, name: str) -> None:
+        """Tell the other processes that an account has changed."""
+        with self._lock:
+            self._accounts[name] = None
         self._has_news.set()
 
     def relay(self, delta: AssistantMessageDelta) -> None:
@@ -88,14 +99,16 @@ class Herald:
         self._thread.join()
 
     def _work(self) -> None:
-        while not self._closed.is_set() or self._changed or self._pieces:
+        while not self._closed.is_set() or self._changed or self._pieces or self._accounts:
             self._has_news.wait()
             self._closed.wait(_GATHER)
             self._has_news.clear()
             with self._lock:
                 changed, self._changed = list(self._changed), {}
                 pieces, self._pieces = self._pieces, []
+                accounts, self._accounts = list(self._accounts), {}
             payloads = [*_payloads(self._name, pieces), *_notes(self._name, changed)]
+            payloads += [json.dumps({"from": self._name, "account": name}) for name in accounts]
             if payloads:
                 try:
                     self._send(payloads)
@@ -178,6 +191,8 @@ class Ear:
                 return
             for thread_id in said.get("changed", ()):
                 self._hearer.thread_changed(thread_id)
+            if "account" in said:
+                self._hearer.account_changed(said["account"])
             if "piece" in said:
                 self._hearer.piece_came(AssistantMessageDelta(**said["piece"]))
         except (ValueError, TypeError, KeyError, AttributeError):

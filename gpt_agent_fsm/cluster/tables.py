@@ -43,6 +43,15 @@ CREATE TABLE IF NOT EXISTS gpt_agent_owners (
     offered_at timestamptz
 ) WITH (fillfactor = 70);
 CREATE INDEX IF NOT EXISTS gpt_agent_owners_worker ON gpt_agent_owners (worker) WHERE worker IS NOT NULL;
+CREATE TABLE IF NOT EXISTS gpt_agent_accounts (
+    name text PRIMARY KEY,
+    next_request timestamptz NOT NULL DEFAULT '-infinity',
+    limits bigint NOT NULL DEFAULT 0,
+    limited_until timestamptz NOT NULL DEFAULT '-infinity',
+    probe_until timestamptz NOT NULL DEFAULT '-infinity',
+    denial text,
+    changes bigint NOT NULL DEFAULT 0
+);
 """
 
 _NAME_CLUSTER = """

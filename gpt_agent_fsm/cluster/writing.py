@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -19,7 +19,27 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.stores import codec
 
-__all__ = ["Accepting", "OwnedStore"]
+__all__ = ["Accepting", "Announced", "OwnedStore"]
+
+
+class Announced(Protocol):
+    """What a worker tells the other processes, and the handles of its own."""
+
+    def tell(self, thread_id: str) -> None:
+        """Tell all processes that something has changed in a thread."""
+        ...
+
+    def relay(self, delta: AssistantMessageDelta) -> None:
+        """Tell the other processes about a piece of a message."""
+        ...
+
+    def tell_account(self, name: str) -> None:
+        """Tell the other processes that an account has changed."""
+        ...
+
+    def is_followed(self, thread_id: str, seq: int | None) -> bool:
+        """See `SharedStore.is_followed`."""
+        ...
 
 
 class Accepting:
@@ -71,9 +91,7 @@ class OwnedStore:
     Args:
         lease_of: returns this worker's lease of a thread, or None.
         accept: accepts a command; see `Accepting.accept`.
-        tell: tells the other processes that something has changed in a thread.
-        relay: tells the other processes about a piece of a message.
-        is_followed: returns whether a handle of this process announces this record of a thread.
+        news: what the other processes are told.
     """
 
     commits_announced: bool = True
@@ -84,16 +102,14 @@ class OwnedStore:
         database: ClusterDatabase,
         lease_of: Callable[[str], ClusterLease | None],
         accept: Callable[[str, Command], int],
-        tell: Callable[[str], None],
-        relay: Callable[[AssistantMessageDelta], None],
-        is_followed: Callable[[str, int | None], bool],
+        news: Announced,
     ) -> None:
         self._database = database
         self._lease_of = lease_of
-        self._tell = tell
+        self._tell = news.tell
         self.accept: Callable[[str, Command], int] = accept
-        self.relay: Callable[[AssistantMessageDelta], None] = relay
-        self.is_followed: Callable[[str, int | None], bool] = is_followed
+        self.relay: Callable[[AssistantMessageDelta], None] = news.relay
+        self.is_followed: Callable[[str, int | None], bool] = news.is_followed
         reader = database.reader
         self.history: Callable[..., Sequence[Record]] = reader.history
         self.history_page: Callable[..., Sequence[Record]] = reader.history_page

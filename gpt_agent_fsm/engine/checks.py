@@ -68,10 +68,11 @@ def check_connection(
     max_total_tokens: object,
     stream: object,
     replay_after: object,
+    tenant: object,
 ) -> None:
     """Raise `ValueError` or `TypeError` for a wrong argument of `connect` or `start`."""
     required_text(assistant_id, "assistant_id")
-    for name, text in (("last_message_id", last_message_id), ("key", key)):
+    for name, text in (("last_message_id", last_message_id), ("key", key), ("tenant", tenant)):
         if text is not None:
             required_text(text, name)
     if subscribe is not None and not callable(subscribe):

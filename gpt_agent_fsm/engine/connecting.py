@@ -61,6 +61,7 @@ class Connector:
             thread_id=thread_id,
             assistant_id=command.assistant_id,
             max_total_tokens=connection.max_total_tokens,
+            tenant=connection.tenant or "",
             cursor=Cursor(last_message_id=connection.last_message_id),
             server=nothing_posted if thread_id in self.created else ServerView(),
         )

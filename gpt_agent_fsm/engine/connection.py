@@ -30,6 +30,7 @@ class Connection:
     key: str | None = attrs.field(default=None, converter=plain)
     max_total_tokens: int | None = None
     stream: bool | None = None
+    tenant: str | None = attrs.field(default=None, converter=plain)
 
     def __attrs_post_init__(self) -> None:
         check_connection(
@@ -40,6 +41,7 @@ class Connection:
             self.max_total_tokens,
             self.stream,
             self.replay_after,
+            self.tenant,
         )
 
     def settings_from(self, settings: Settings) -> Settings:
@@ -57,6 +59,7 @@ class Connection:
             look=look,
             max_total_tokens=self.max_total_tokens,
             stream=self.stream,
+            tenant=self.tenant,
         )
 
     def join(self, driver: Thread) -> None:

@@ -104,6 +104,11 @@ class Driver:
         """The snapshot of the thread."""
         return self._ledger.snapshot
 
+    @property
+    def tenant(self) -> str:
+        """See `OfTenant.tenant`."""
+        return self.snapshot.tenant
+
     def check_alive(self) -> None:
         """Raise `AgentNotAlive` if the driver was stopped, and `StoreTaken` if another process drives the thread."""
         if self.stop_reason is not None or self._taken is not None:

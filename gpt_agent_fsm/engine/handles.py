@@ -9,6 +9,7 @@ import attrs
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.announcer import Announcer
+from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Ownership, Scheduler, Store
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.waiters import Waiters
@@ -156,7 +157,11 @@ class MakeRoster(Protocol):
     """Makes a roster with everything that the runtime was given, except for these arguments of `Roster`."""
 
     def __call__(
-        self, store: Store, make_ownership: Callable[[Roster], Ownership] | None, rests_for: float | None
+        self,
+        store: Store,
+        make_ownership: Callable[[Roster], Ownership] | None,
+        rests_for: float | None,
+        gate: Gate | None,
     ) -> Roster:
         """Return the roster."""
         ...

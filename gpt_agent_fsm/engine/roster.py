@@ -66,6 +66,7 @@ class Roster:
             `Ownership` hands threads over by calling `own`, and wakes the drivers of this roster by calling
             `tick_soon`. By default, this roster drives all threads.
         tools: the functions that answer tool calls.
+        gate: the gate of the requests; by default, this roster has one of its own.
         rests_for: the seconds after which a driver at rest is let go; None if only the idle timeout ends it.
 
     Attributes:
@@ -87,6 +88,7 @@ class Roster:
         make_ownership: Callable[[Roster], Ownership] | None = None,
         tools: ToolBox = ToolBox(),  # noqa: B008 - it never changes
         rests_for: float | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.origin: Origin = Origin("runtime")
         self.trace: Trace = Trace(scheduler.clock)
@@ -107,7 +109,7 @@ class Roster:
         self._streams = Streams(
             settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later, scheduler.clock.monotonic
         )
-        self._context = self._shared(tools, rng)
+        self._context = self._shared(tools, rng, gate or Gate(scheduler.clock, settings))
         # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
         # close the runtime.
         self._lock = threading.RLock()
@@ -120,7 +122,7 @@ class Roster:
         """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
         the next driver is in `_shifts` and waits until that tick has ended."""
 
-    def _shared(self, tools: ToolBox, rng: random.Random) -> DriverContext:
+    def _shared(self, tools: ToolBox, rng: random.Random, gate: Gate) -> DriverContext:
         """Return what all drivers share."""
         backend, settings, clock = self.backend, self._settings, self.scheduler.clock
         timeout = settings.receive_timeout
@@ -128,7 +130,7 @@ class Roster:
             backend=backend,
             store=self.store,
             clock=clock,
-            gate=Gate(clock, settings),
+            gate=gate,
             webhooks=self._webhooks,
             ownership=self._ownership,
             tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, clock, timeout, self.trace),

@@ -33,6 +33,7 @@ class Connect:
         last_message_id: the new cursor; None keeps the old one.
         max_total_tokens: the new limit of tokens; None keeps the old one.
         stream: True if the runs of the thread should be streams, and False if not; None keeps the old value.
+        tenant: the customer for whom the thread's requests take their turn; None keeps the old one.
         look: True if the library must ask the server whether a run is in progress.
     """
 
@@ -42,6 +43,7 @@ class Connect:
     look: bool = False
     max_total_tokens: int | None = None
     stream: bool | None = None
+    tenant: str | None = None
 
 
 @attrs.frozen(kw_only=True)

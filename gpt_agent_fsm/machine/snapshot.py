@@ -248,6 +248,7 @@ class Snapshot:
         usage: the tokens of all runs that have ended, including failed runs.
         max_total_tokens: the limit of `usage.total_tokens` for this thread; None for the limit of the settings.
         stream: True if the runs of the thread should be streams.
+        tenant: the customer for whom the thread's requests take their turn; "" for all threads without one.
         failure: the last failure; None after a success.
         waiting: the current wait; None at rest. The machine has no clock, so the engine fills in this field.
         queue: the messages to send. A store may keep the queue apart from the rest of the snapshot.
@@ -265,6 +266,7 @@ class Snapshot:
     usage: Usage = _NO_TOKENS
     max_total_tokens: int | None = None
     stream: bool = False
+    tenant: str = ""
     failure: Failure | None = None
     waiting: Waiting | None = None
     queue: Queue = EMPTY

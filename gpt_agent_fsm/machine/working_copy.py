@@ -63,6 +63,7 @@ class WorkingCopy:
         "state",
         "stopping",
         "stream",
+        "tenant",
         "thread_id",
         "tries",
         "usage",
@@ -83,6 +84,7 @@ class WorkingCopy:
         self.usage: Usage = snapshot.usage
         self.max_total_tokens: int | None = snapshot.max_total_tokens
         self.stream: bool = snapshot.stream
+        self.tenant: str = snapshot.tenant
         self.failure: Failure | None = snapshot.failure
         self.waiting: Waiting | None = snapshot.waiting
         pending = snapshot.pending
@@ -117,6 +119,7 @@ class WorkingCopy:
             usage=self.usage,
             max_total_tokens=self.max_total_tokens,
             stream=self.stream,
+            tenant=self.tenant,
             failure=self.failure,
             waiting=self.waiting,
             queue=self.queue,

@@ -96,6 +96,10 @@ class AssistantsBackend(HttpFiles):
         self._order_of_runs = ListOrder(wire.are_runs_oldest_first)
         self._order_of_messages = ListOrder(wire.are_messages_oldest_first)
 
+    def account(self, salt: bytes) -> str:
+        """See `AccountBackend`."""
+        return self._http.account(salt)
+
     def __repr__(self) -> str:
         return f"AssistantsBackend(base_url={self._http.base_url!r})"
 

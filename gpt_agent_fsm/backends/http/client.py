@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
@@ -42,6 +43,7 @@ T = TypeVar("T")
 _OPENAI = "https://api.openai.com/v1"
 _JSON, _EVENTS = "application/json", "text/event-stream, application/json"
 _KEY_HEADERS = {"api-key", "authorization"}
+_ACCOUNT_HEADERS = ("Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project")
 
 
 def segment(identifier: str) -> str:
@@ -98,6 +100,11 @@ class HttpClient:
         self._ready_headers: dict[tuple[str | None, str | None], dict[str, str]] = {}
         self._redactor = Redactor([api_key or "", *self._proxy.credentials], {**headers, **params})
         self._signer = None if auth is None else Signer(auth, self._redactor, api_key, headers)
+
+    def account(self, salt: bytes) -> str:
+        """See `AccountBackend`. The credentials of `auth` change, so only the address counts then."""
+        named = [f"{name.lower()}: {self._headers[name]}" for name in _ACCOUNT_HEADERS if name in self._headers]
+        return hmac.new(salt, "\n".join([self.base_url, *named]).encode(), "sha256").hexdigest()[:32]
 
     def get(self, path: str, shape: type[T], *, params: Mapping[str, str] | None = None, timeout: Timeout) -> T:
         """Make a GET. Raises an `ApiError`, but never `OutcomeUnknown`."""

@@ -114,6 +114,10 @@ class ResponsesBackend(HttpFiles):
             converter=wire.converter,
         )
 
+    def account(self, salt: bytes) -> str:
+        """See `AccountBackend`."""
+        return self._http.account(salt)
+
     def __repr__(self) -> str:
         return f"ResponsesBackend(base_url={self._http.base_url!r}, assistants={self._assistants.ids!r})"
 

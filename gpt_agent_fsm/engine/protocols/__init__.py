@@ -2,6 +2,7 @@
 
 from gpt_agent_fsm.engine.protocols.backend import (
     MAX_ANSWER_BYTES,
+    AccountBackend,
     Backend,
     CallLimits,
     FileBackend,
@@ -31,6 +32,7 @@ from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, Streaming
 
 __all__ = [
     "MAX_ANSWER_BYTES",
+    "AccountBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",

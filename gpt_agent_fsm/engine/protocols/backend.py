@@ -10,7 +10,16 @@ import attrs
 from gpt_agent_fsm.engine.protocols.scheduling import Clock
 from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
 
-__all__ = ["Backend", "CallLimits", "FileBackend", "MAX_ANSWER_BYTES", "RunRequest", "Timeout", "ToolOutputsRequest"]
+__all__ = [
+    "MAX_ANSWER_BYTES",
+    "AccountBackend",
+    "Backend",
+    "CallLimits",
+    "FileBackend",
+    "RunRequest",
+    "Timeout",
+    "ToolOutputsRequest",
+]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """The default of `CallLimits.max_answer_bytes`, and of the setting `max_answer_bytes`."""
@@ -177,4 +186,16 @@ class FileBackend(Protocol):
 
     def download(self, file_id: str, *, timeout: Timeout) -> bytes:
         """Return the content of a file. Raises an `ApiError` as a method of `Backend` does."""
+        ...
+
+
+@runtime_checkable
+class AccountBackend(Protocol):
+    """A backend that can say which account its requests count for."""
+
+    def account(self, salt: bytes) -> str:
+        """Return a name for the address and the credentials, from which nobody can find the credentials.
+
+        Two backends with the same address and the same credentials return the same name for the same salt.
+        """
         ...

@@ -45,6 +45,8 @@ def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
         _change_limit(copy, command.max_total_tokens)
     if command.stream is not None:
         copy.stream = command.stream
+    if command.tenant is not None:
+        copy.tenant = command.tenant
     change_assistant(copy, command)
     if copy.request is not None and request_is_over_budget(copy, command):
         # The request was decided under the former limit, so it is decided again.
