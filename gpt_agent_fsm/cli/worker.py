@@ -103,7 +103,7 @@ def worker(
 
 @contextlib.contextmanager
 def _served(runtime: Runtime, cluster: Any, host: str, port: int) -> Iterator[str]:  # noqa: ANN401 - a `Cluster`
-    from gpt_agent_fsm.cluster.health import serve_health  # noqa: PLC0415 - an extra
+    from gpt_agent_fsm.cli.health import serve_health  # noqa: PLC0415 - an extra
 
     with contextlib.ExitStack() as stack:
         try:

@@ -16,7 +16,7 @@ ROOMS = [
     ["testing", "telemetry", "scheduler", "inspector"],
     ["runtime"],
     ["agent"],
-    ["local"],
+    ["cluster", "local"],
     ["backends", "stores"],
     ["ports"],
     ["engine"],
