@@ -24,32 +24,32 @@ __all__ = ["ClusterAccount"]
 
 log: Log = get_logger(__name__)
 
-_INTRODUCE = "INSERT INTO gpt_agent_accounts (name) VALUES (%(name)s) ON CONFLICT DO NOTHING"
+INTRODUCE = "INSERT INTO gpt_agent_accounts (name) VALUES (%(name)s) ON CONFLICT DO NOTHING"
 # The clock of the database is the clock of all processes.
-_RESERVE = """
+RESERVE = """
 UPDATE gpt_agent_accounts
 SET next_request = GREATEST(next_request, now() - %(slack)s * interval '1 second') + %(interval)s * interval '1 second'
 WHERE name = %(name)s
 RETURNING EXTRACT(EPOCH FROM next_request - now()) - %(interval)s
 """
-_TAKE_PROBE = """
+TAKE_PROBE = """
 UPDATE gpt_agent_accounts SET probe_until = now() + %(seconds)s * interval '1 second'
 WHERE name = %(name)s AND probe_until <= now() RETURNING name
 """
-_LIMITED = """
+LIMITED = """
 UPDATE gpt_agent_accounts SET limits = GREATEST(limits, %(times)s), probe_until = '-infinity', changes = changes + 1,
 limited_until = GREATEST(limited_until, now() + %(seconds)s * interval '1 second')
 WHERE name = %(name)s RETURNING changes
 """
-_OPENED = """
+OPENED = """
 UPDATE gpt_agent_accounts
 SET limits = 0, limited_until = '-infinity', probe_until = '-infinity', changes = changes + 1
 WHERE name = %(name)s RETURNING changes
 """
-_DENIED = """
+DENIED = """
 UPDATE gpt_agent_accounts SET denial = %(denial)s, changes = changes + 1 WHERE name = %(name)s RETURNING changes
 """
-_LOOK = """
+LOOK = """
 SELECT limits, GREATEST(EXTRACT(EPOCH FROM limited_until - now()), 0) AS seconds, denial, changes
 FROM gpt_agent_accounts WHERE name = %(name)s AND changes <> %(known)s
 """
@@ -80,7 +80,7 @@ class ClusterAccount:
         self._known = 0
         """The number of changes of the row that this process has taken into account."""
         with database.transaction() as connection:
-            run(connection, _INTRODUCE, name=name)
+            run(connection, INTRODUCE, name=name)
         self.gate: Gate = Gate(clock, settings, self)
         self.look()
 
@@ -90,34 +90,34 @@ class ClusterAccount:
         """See `Account.reserve`."""
         assert self._pace is not None  # noqa: S101 - a gate without a pace reserves nothing
         pace = {"slack": self._pace.slack, "interval": self._pace.interval}
-        row = self._update(_RESERVE, **pace)
+        row = self._update(RESERVE, **pace)
         return self._pace.reserve() if row is None else self._clock.monotonic() + float(row[0])
 
     def take_probe(self, seconds: float) -> bool:
         """See `Account.take_probe`."""
         try:
             with self._database.transaction() as connection:
-                return run(connection, _TAKE_PROBE, name=self.name, seconds=seconds).first() is not None
+                return run(connection, TAKE_PROBE, name=self.name, seconds=seconds).first() is not None
         except StoreError as error:
             log.warning("the rate limit of other processes is unknown: %s", error)
             return True
 
     def limited(self, seconds: float, times: int) -> None:
         """See `Account.limited`."""
-        self._change(_LIMITED, seconds=max(seconds, 0.0), times=times)
+        self._change(LIMITED, seconds=max(seconds, 0.0), times=times)
 
     def opened(self) -> None:
         """See `Account.opened`."""
-        self._change(_OPENED)
+        self._change(OPENED)
 
     def denied(self, denial: inputs.RequestNeedsOperator) -> None:
         """See `Account.denied`."""
         known = {"status": denial.status, "code": denial.code, "message": denial.message}
-        self._change(_DENIED, denial=json.dumps(known))
+        self._change(DENIED, denial=json.dumps(known))
 
     def paid(self) -> None:
         """See `Account.paid`."""
-        self._change(_DENIED, denial=None)
+        self._change(DENIED, denial=None)
 
     def _change(self, statement: str, **values: Any) -> None:  # noqa: ANN401 - SQL values
         row = self._update(statement, **values)
@@ -139,7 +139,7 @@ class ClusterAccount:
     def look(self) -> None:
         """Take over what other processes have learned. Raises `StoreError` if the database fails."""
         with self._database.transaction() as connection:
-            row = run(connection, _LOOK, name=self.name, known=self._known).one_or_none()
+            row = run(connection, LOOK, name=self.name, known=self._known).one_or_none()
         if row is None:
             return
         self._known = row.changes

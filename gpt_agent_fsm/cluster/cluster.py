@@ -88,22 +88,29 @@ class Cluster:
     ) -> None:
         if type(concurrency) is not int or concurrency < 1:
             raise ValueError(f"Cluster: concurrency must be a whole number from 1 up, not {concurrency!r}")
-        self._database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
-        self._drive = drive
-        self._account = account
-        self._concurrency = concurrency
-        self._conninfo = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-        self._placer: Placer = ProcrastinatePlacer(self._conninfo)
-        with self._database.transaction() as connection:
+        database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
+        conninfo = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        placer = ProcrastinatePlacer(conninfo)
+        with database.transaction() as connection:
             tables.lock(connection)
-            self._placer.prepare(connection)
-        self._channel = f"gpt_agent_{self._database.cluster}"
+            placer.prepare(connection)
+        self._conninfo = conninfo
+        self._set_up(database, placer, drive=drive, concurrency=concurrency, account=account)
+
+    def _set_up(
+        self, database: ClusterDatabase, placer: Placer, *, drive: bool, concurrency: int, account: str | None = None
+    ) -> None:
+        self._database = database
+        self._placer = placer
+        self._drive = drive
+        self._concurrency = concurrency
+        self._account = account
         self._herald: Herald | None = None
         self._ear: Ear | None = None
         self._handles: ClusterHandles | None = None
         with _followed_lock:
-            self._followed = _followed.setdefault(self._database.cluster, Followed())
-        self._accepting = Accepting(self._database, self._placer.offer, self._tell_command)
+            self._followed = _followed.setdefault(database.cluster, Followed())
+        self._accepting = Accepting(database, placer.offer, self._tell_command)
 
     def __repr__(self) -> str:
         return f"<Cluster on {self._database.name}{', driving' if self._drive else ''}>"
@@ -120,8 +127,6 @@ class Cluster:
         """See `SharedStore`. The runtime calls this once."""
         if self._handles is not None:
             raise ValueError("This Cluster is in use by a runtime that is open; make another Cluster object.")
-        name = f"{Holder.here().host}-{os.getpid()}-{id(self):x}"
-        self._herald = Herald(self._send, name)
         driving = None
         if self._drive:
             salt = self._database.cluster.encode()
@@ -141,12 +146,20 @@ class Cluster:
             driving,
             self.close,
         )
-        self._ear = Ear(self._connect_ear, self._channel, name, self._handles)
+        self._open_news(self._handles)
         return self._handles
 
-    def _send(self, payloads: list[str]) -> None:
-        with self._database.transaction() as connection:
-            run(connection, _NOTIFY, channel=self._channel, payloads=payloads)
+    def _open_news(self, handles: ClusterHandles) -> None:
+        """Begin to tell the other processes news, and to hear theirs. Let the OS threads of the handles begin."""
+        name, channel = f"{Holder.here().host}-{os.getpid()}-{id(self):x}", f"gpt_agent_{self._database.cluster}"
+
+        def send(payloads: list[str]) -> None:
+            with self._database.transaction() as connection:
+                run(connection, _NOTIFY, channel=channel, payloads=payloads)
+
+        self._herald = Herald(send, name)
+        self._ear = Ear(self._connect_ear, channel, name, handles)
+        handles.start()
 
     def _connect_ear(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self._conninfo, autocommit=True, connect_timeout=10, application_name="gpt-agent-fsm")

@@ -10,7 +10,7 @@ import attrs
 from gpt_agent_fsm.cluster.accounts import ClusterAccount
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import Leases
-from gpt_agent_fsm.cluster.placing import Placer
+from gpt_agent_fsm.cluster.placing import Placer, Placing
 from gpt_agent_fsm.cluster.writing import Accepting, Announced, OwnedStore
 from gpt_agent_fsm.engine.context import driven_elsewhere
 from gpt_agent_fsm.engine.handles import HandleParts
@@ -76,8 +76,12 @@ class Driving:
         self.roster: Roster = parts.make_roster(store, lambda _: self.leases, _REST, self.account.gate)
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="gpt-agent-fsm-heart", daemon=True)
+        self._placing: Placing | None = None
+
+    def start(self) -> None:
+        """Let the heart beat, and take threads."""
         self._heart.start()
-        self._placing = placer.work(concurrency, self.own)
+        self._placing = self._placer.work(self._concurrency, self.own)
 
     @property
     def status(self) -> WorkerStatus:
@@ -145,7 +149,8 @@ class Driving:
 
     def stop(self) -> None:
         """Take no more threads, and let go of all. Other workers go on with them. Does not block."""
-        self._placing.stop()
+        if self._placing is not None:
+            self._placing.stop()
         self.roster.close()
 
     def close(self) -> None:
@@ -153,9 +158,10 @@ class Driving:
         if self._stopped.is_set():
             return
         self._stopped.set()
-        if threading.current_thread() is not self._heart:
+        if self._heart.is_alive() and threading.current_thread() is not self._heart:
             self._heart.join()
-        self._placing.close()
+        if self._placing is not None:
+            self._placing.close()
         try:
             self.leases.leave()
         except StoreError as error:

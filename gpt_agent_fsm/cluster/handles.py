@@ -116,7 +116,12 @@ class ClusterHandles:
         self._versions: dict[str, tuple[int, ...]] = {}
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="gpt-agent-fsm-watch", daemon=True)
+
+    def start(self) -> None:
+        """Look for changes regularly, and drive threads if this process does."""
         self._watcher.start()
+        if self.driving is not None:
+            self.driving.start()
 
     # --- handles ----------------------------------------------------------------------------------------------
 
@@ -261,7 +266,7 @@ class ClusterHandles:
             already, self._released = self._released, True
         if already:
             return
-        if threading.current_thread() is not self._watcher:
+        if self._watcher.is_alive() and threading.current_thread() is not self._watcher:
             self._watcher.join()
         if self.driving is not None:
             self.driving.roster.release_all()
