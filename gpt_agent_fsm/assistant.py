@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.tools.definition import FunctionTool, ToolDefinition, json_object, text
 from gpt_agent_fsm.tools.function import Tool, as_tool
 from gpt_agent_fsm.tools.output import Output, as_output
@@ -78,6 +79,7 @@ def _tools(values: Iterable[AnyTool]) -> tuple[AssistantTool, ...]:
     return tools
 
 
+@explains_keywords
 @attrs.frozen
 class Assistant:
     """A model, its instructions, and the tools that it may call.

@@ -22,6 +22,7 @@ from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
+from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.ports import (
     Backend,
     CountingStore,
@@ -410,6 +411,9 @@ class Runtime:
         self.scheduler.close(max(0.0, end - clock.monotonic()))
         if not signals.in_handler():
             self._roster.release_all()
+
+
+explains_keywords(Runtime, "connect", "start")
 
 
 def _agent_of(driver: Thread) -> Agent:

@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from gpt_agent_fsm.errors import explains_keywords
+
 __all__ = ["Settings"]
 
 PREFIX = "GPT_AGENT_"
@@ -56,6 +58,7 @@ _tokens_or_none: Any = attrs.validators.optional(_check(1, maximum=MAX_TOKENS))
 _retries = _check(0, zero=True)
 
 
+@explains_keywords
 @attrs.frozen(kw_only=True)
 class Settings:
     """The intervals, timeouts and limits of a runtime. Durations are in seconds.

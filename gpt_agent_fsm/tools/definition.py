@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from gpt_agent_fsm.errors import explains_keywords
+
 __all__ = ["FunctionTool", "ToolDefinition", "json_object", "text"]
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -61,6 +63,7 @@ def _no_arguments() -> Mapping[str, Any]:
     return {"type": "object", "properties": {}}
 
 
+@explains_keywords
 @attrs.frozen
 class FunctionTool:
     """A function that the model may call.

@@ -24,7 +24,8 @@ ROOMS = [
     ["tools"],
     ["machine"],
     ["access", "callables", "forks", "logs"],
-    ["errors", "events", "settings"],
+    ["events", "settings"],
+    ["errors"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 PURE = ["machine", "events", "errors"]

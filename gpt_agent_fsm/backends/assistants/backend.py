@@ -23,7 +23,7 @@ from gpt_agent_fsm.backends.http.text_stream import StreamSwitch, TextStream
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.values import is_another_id
-from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.errors import ApiError, RequestRefused, explains_keywords
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     CallLimits,
@@ -44,6 +44,7 @@ __all__ = ["AssistantsBackend"]
 _PAGE = 100
 
 
+@explains_keywords
 class AssistantsBackend(HttpFiles):
     """The API of threads and runs.
 

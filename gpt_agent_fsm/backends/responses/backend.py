@@ -34,7 +34,7 @@ from gpt_agent_fsm.backends.responses.unsupported import conversations_explained
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
-from gpt_agent_fsm.errors import ApiError, RequestRefused
+from gpt_agent_fsm.errors import ApiError, RequestRefused, explains_keywords
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     MessagePage,
@@ -59,6 +59,7 @@ _MAX_REMEMBERED = 10_000
 _MIN_QUOTE = 8
 
 
+@explains_keywords
 class ResponsesBackend(HttpFiles):
     """The API of conversations and responses.
 
