@@ -293,14 +293,16 @@ def test_an_interrupt_ends_with_130(run, monkeypatch, fast):
     assert (result.exit_code, result.stdout, result.stderr) == (130, "", "\nStopped.\n")
 
 
-def test_an_interrupt_while_the_command_is_loaded_ends_with_130(monkeypatch):
+@pytest.mark.parametrize("module", ["gpt_agent_fsm.cli.commands", "gpt_agent_fsm.cli.looking.threads"])
+def test_an_interrupt_while_the_command_is_loaded_ends_with_130(monkeypatch, module):
     class Impatient:
         def find_spec(self, name, *_):
-            if name == "gpt_agent_fsm.cli.commands":
+            if name == module:
                 raise KeyboardInterrupt
 
-    monkeypatch.delitem(sys.modules, "gpt_agent_fsm.cli.commands")
+    monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["gpt-agent-fsm", "threads"])
     with pytest.raises(SystemExit) as ended:
         package.main()
     assert ended.value.code == 130
@@ -539,6 +541,26 @@ def test_words_say_what_happened(event, words):
 
 def test_the_summary_of_each_command_is_whole(run):
     assert "..." not in run("--help").output.split("Commands:")[1]
+
+
+def test_the_summary_of_each_command_is_also_that_of_its_module():
+    context = click.Context(commands.cli)
+    loaded = {name: commands.cli.resolve_command(context, [name])[1] for name in commands.cli.list_commands(context)}
+    assert len(loaded) >= 12
+    assert {name: command.get_short_help_str(100) for name, command in loaded.items()} == {
+        name: command.get_short_help_str() for name, command in commands.cli.commands.items()
+    }
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["thread"]])
+def test_no_command_is_imported_before_it_is_used(words):
+    before = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
+    with spawn(words, before=before) as process:
+        _, err = process.communicate(timeout=PATIENCE)
+    loaded = err.splitlines()[-1].split()
+    own = {"", ".cli", ".cli.commands", ".cli.exits", ".cli.values", ".errors"}
+    assert {name for name in loaded if name.partition(".")[0] == "gpt_agent_fsm"} == {f"gpt_agent_fsm{n}" for n in own}
+    assert {"attr", "requests", "rich", "sqlalchemy", "flask"} & set(loaded) == set()
 
 
 def test_the_help_says_how_the_shell_completes_and_the_line_for_each_shell_works(run):

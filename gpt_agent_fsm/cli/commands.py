@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
 
-from gpt_agent_fsm.cli.chat import chat
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
-from gpt_agent_fsm.cli.looking import COMMANDS
-from gpt_agent_fsm.cli.pictures import diagram, timeline
-from gpt_agent_fsm.cli.serve import serve
 from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.errors import GptAgentError
 
@@ -24,22 +20,29 @@ if TYPE_CHECKING:
 __all__ = ["cli", "screen_for"]
 
 
-_LATER = {"import-thread": ("importing", "import_thread_command"), "worker": ("worker", "worker")}
-"""The modules of the commands that need the backends, and the names of the commands there."""
+class _Later(click.Command):
+    """A command that is imported when it is used. Until then, only its name and its summary are known."""
+
+    def __init__(self, name: str, module: str, function: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
+        self._module, self._function = f"gpt_agent_fsm.cli.{module}", function
+
+    def load(self) -> click.Command:
+        try:
+            command: click.Command = getattr(import_module(self._module), self._function)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        return command
 
 
 class _Commands(click.Group):
-    """The commands. The modules in `_LATER` are imported only when their commands are used, or listed."""
+    """The commands. Most of the library is imported only for the command that needs it, so the help appears at once."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_LATER])
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _LATER:
-            return super().get_command(ctx, cmd_name)
-        module, name = _LATER[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"gpt_agent_fsm.cli.{module}"), name)
-        return command
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, _Later) else command, rest
 
 
 _COMPLETION = """To complete commands, options and files in the shell, add one line to its configuration:
@@ -57,12 +60,21 @@ def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""
 
 
-cli.add_command(chat)
-cli.add_command(serve)
-cli.add_command(diagram)
-cli.add_command(timeline)
-for command in COMMANDS:
-    cli.add_command(command)
+for _command in (
+    _Later("chat", "chat.command", "chat", "Talk to an agent, in the terminal or through a pipe."),
+    _Later("diagram", "pictures", "diagram", "Draw the state machine, or the state of a thread in it."),
+    _Later("doctor", "looking.doctor", "doctor", "Find threads that need a person, and repair them."),
+    _Later("explain", "looking.reading", "explain", "Say what a thread waits for, and what helps."),
+    _Later("history", "looking.reading", "history", "Print the events of a thread, oldest first."),
+    _Later("import-thread", "importing", "import_thread_command", "Copy a thread into a new conversation."),
+    _Later("inspect", "looking.inspecting", "inspect", "Show the threads of a store in the browser."),
+    _Later("prune", "looking.prune", "prune", "Forget old events of threads at rest."),
+    _Later("serve", "serve", "serve", "Start the embedded server."),
+    _Later("threads", "looking.threads", "threads", "List the threads of a store."),
+    _Later("timeline", "pictures", "timeline", "Show what happened to a thread, and when."),
+    _Later("worker", "worker", "worker", "Drive threads of a cluster."),
+):
+    cli.add_command(_command)
 
 
 @cli.command(short_help="Show four conversations, with a server in this process.")

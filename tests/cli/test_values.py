@@ -7,9 +7,8 @@ from click.testing import CliRunner
 from gpt_agent_fsm.cli import commands
 from gpt_agent_fsm.cli.values import Number
 
-COMMANDS = {
-    name: commands.cli.get_command(click.Context(commands.cli), name) for name in commands.cli.list_commands(None)
-}
+CONTEXT = click.Context(commands.cli)
+COMMANDS = {name: commands.cli.resolve_command(CONTEXT, [name])[1] for name in commands.cli.list_commands(CONTEXT)}
 NUMBERS = [
     pytest.param(name, option, id=f"{name} {option.opts[0]}")
     for name, command in COMMANDS.items()
