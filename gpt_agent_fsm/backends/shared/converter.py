@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,11 +63,14 @@ def learn_page(converter: MsgspecJsonConverter, page: type, item: type, *, whole
 
 
 def _object_reader(converter: MsgspecJsonConverter, cls: type) -> Callable[[Any, Any], Any]:
-    structure: Callable[[Any, Any], Any] = make_dict_structure_fn(cls, converter, _cattrs_prefer_attrib_converters=True)
+    @functools.cache
+    def structure() -> Callable[[Any, Any], Any]:
+        """Return the function that cattrs writes for the class. It takes a while, and many classes are never read."""
+        return make_dict_structure_fn(cls, converter, _cattrs_prefer_attrib_converters=True)
 
     def read(value: Any, _: object) -> Any:
         if not isinstance(value, dict):
             raise ValueError("it is not an object")
-        return structure(value, cls)
+        return structure()(value, cls)
 
     return read

@@ -29,18 +29,18 @@ __all__ = ["Limit", "limit_of_answer", "limit_of_run", "wait_named_in"]
 _MAX_READ = 5_000
 _MAX_WAIT = 86_400.0
 
-# Before codes are compared with these, they are put in lower case and lose their punctuation.
+# The patterns below are texts, so that they are compiled for the first error and not for the import.
+# Before codes are compared with the next four, they are put in lower case and lose their punctuation.
 _AMBIGUOUS_CODE = "ratelimitexceeded"
-_BILL_CODE = re.compile(
+_BILL_CODE = (
     r"insufficient(quota|balance|credits?|funds)|(balance|credits)(exhausted|toolow)|billing(notactive|hardlimit)"
     r"|spend(ing)?limit|(organization|project)usagelimit|budgetexceeded|exceededbudget|paymentrequired|^402$"
 )
-_RATE_CODE = re.compile(r"ratelimit|toomanyrequests|throttl|slowdown|^429$")
-_OTHER_CODE = re.compile(r"prompt|context|content|image|file|argument|tool|function|mcp")
+_RATE_CODE = r"ratelimit|toomanyrequests|throttl|slowdown|^429$"
+_OTHER_CODE = r"prompt|context|content|image|file|argument|tool|function|mcp"
 
 _IS = r"(?:\ (?:is|are|was|were|has\ been|have\ been))?"
-_BILL = re.compile(
-    rf"""
+_BILL = rf"""(?ix)
     \bexceeded\ (?:your|the|its)\ (?:current|monthly)\ (?:quota|budget|spend)
     | \binsufficient[ _](?:\w+\ )?(?:quota|balance|credits?|funds)\b
     | \bbalance{_IS}\ (?:too\ low|insufficient|exhausted|depleted|used\ up|empty|negative)
@@ -53,11 +53,8 @@ _BILL = re.compile(
     | \baccount\ is\ not\ active,\ please\ check\ your\ billing
     | \bpayment\ required\b
     | \b(?:error|code|status|http)[ :=]*402\b
-    """,
-    re.I | re.X,
-)
-_RATE = re.compile(
-    r"""
+    """
+_RATE = r"""(?ix)
     (?<![/\w])rate[ -]?limits?\ (?:\S+\ ){0,8}?(?:reached|exceeded|hit|exhausted)\b
     | \b(?:exceed(?:s|ed)?|reached|hit)\ (?:\S+\ ){0,6}?rate[ -]?limits?\b
     | \brate_limit_(?:exceeded|reached|error)\b
@@ -65,20 +62,16 @@ _RATE = re.compile(
     | \btoo\ many\ requests\b
     | \b(?:is|are|was|were|being|been)\ (?:rate[ -]limited|throttled)\b
     | \b(?:error|code|status|http(?:/[\d.]+)?)[ :=]*429\b
-    """,
-    re.I | re.X,
-)
-_RATE_BESIDE_ITS_CODE = re.compile(r"\bslow down\b|\b(?:try again|retry) (?:in|after) \d", re.I)
-_MENTIONS_A_TOOL = re.compile(r"\b(tool|function|plugin|connector|mcp)s?\b", re.I)
-_QUOTED = re.compile(r"""(?<!\w)(?<!["']:)(?<!["']:\ )(["'`])(?:(?!\1).)*\1(?!\w)|“[^”]*”|«[^»]*»""", re.X)
+    """
+_RATE_BESIDE_ITS_CODE = r"(?i)\bslow down\b|\b(?:try again|retry) (?:in|after) \d"
+_MENTIONS_A_TOOL = r"(?i)\b(tool|function|plugin|connector|mcp)s?\b"
+_QUOTED = r"""(?x)(?<!\w)(?<!["']:)(?<!["']:\ )(["'`])(?:(?!\1).)*\1(?!\w)|“[^”]*”|«[^»]*»"""
 """A quotation. A value in JSON or in a Python dict is not a quotation: in this form, servers repeat another server's
 error."""
 
 _PART = r"\d+(?:\.\d+)? ?(?:milliseconds?|ms|minutes?|mins?|m|seconds?|secs?|s|hours?|h|days?|d)(?![a-z])"
-_WAIT = re.compile(
-    rf"\b(?:again|retry|wait)(?: your request)?(?: (?:in|after|for|about))* ({_PART}(?:(?:,| and)? ?{_PART})*)", re.I
-)
-_EACH = re.compile(r"(\d+(?:\.\d+)?) ?(ms|milli|[smhd])", re.I)
+_WAIT = rf"(?i)\b(?:again|retry|wait)(?: your request)?(?: (?:in|after|for|about))* ({_PART}(?:(?:,| and)? ?{_PART})*)"
+_EACH = r"(?i)(\d+(?:\.\d+)?) ?(ms|milli|[smhd])"
 _SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
@@ -114,31 +107,31 @@ def wait_named_in(message: str) -> float | None:
 
     Return None if the text names no time.
     """
-    found = _WAIT.search(_one_line(message))
+    found = re.search(_WAIT, _one_line(message))
     if found is None:
         return None
-    return min(sum(float(number) * _SECONDS[unit.lower()] for number, unit in _EACH.findall(found[1])), _MAX_WAIT)
+    return min(sum(float(number) * _SECONDS[unit.lower()] for number, unit in re.findall(_EACH, found[1])), _MAX_WAIT)
 
 
 def _limit_of_codes(names: Set[str], text: str) -> Limit | None:
-    if any(map(_BILL_CODE.search, names)):
+    if any(re.search(_BILL_CODE, name) for name in names):
         return Limit.BILL
-    if any(map(_RATE_CODE.search, names)):
-        return Limit.BILL if _BILL.search(text) else Limit.RATE
+    if any(re.search(_RATE_CODE, name) for name in names):
+        return Limit.BILL if re.search(_BILL, text) else Limit.RATE
     return None
 
 
 def _limit_of_words(names: Set[str], text: str) -> Limit | None:
     if _AMBIGUOUS_CODE in names:
-        if _BILL.search(text):
+        if re.search(_BILL, text):
             return Limit.BILL
-        return Limit.RATE if _RATE.search(text) or _RATE_BESIDE_ITS_CODE.search(text) else None
-    if any(map(_OTHER_CODE.search, names)) or _MENTIONS_A_TOOL.search(text):
+        return Limit.RATE if re.search(_RATE, text) or re.search(_RATE_BESIDE_ITS_CODE, text) else None
+    if any(re.search(_OTHER_CODE, name) for name in names) or re.search(_MENTIONS_A_TOOL, text):
         return None
-    unquoted = _QUOTED.sub("", text)
-    if _BILL.search(unquoted):
+    unquoted = re.sub(_QUOTED, "", text)
+    if re.search(_BILL, unquoted):
         return Limit.BILL
-    return Limit.RATE if _RATE.search(unquoted) else None
+    return Limit.RATE if re.search(_RATE, unquoted) else None
 
 
 def _plain(codes: Iterable[str]) -> Set[str]:
