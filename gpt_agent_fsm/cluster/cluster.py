@@ -26,7 +26,7 @@ from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import AccountBackend, Record, Saved, ThreadRow, Usage, offers
+from gpt_agent_fsm.ports import AccountBackend, Backend, Record, Saved, ThreadRow, Usage, offers
 from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = ["Cluster"]
@@ -129,9 +129,7 @@ class Cluster:
             raise ValueError("This Cluster is in use by a runtime that is open; make another Cluster object.")
         driving = None
         if self._drive:
-            salt = self._database.cluster.encode()
-            found = parts.backend.account(salt) if offers(parts.backend, AccountBackend) else "unknown"
-            account = self._account or found
+            account = self._account or self._account_of(parts.backend)
             driving = Driving(self._database, self._placer, self._accepting, self, parts, self._concurrency, account)
         self._handles = ClusterHandles(
             parts.backend,
@@ -148,6 +146,9 @@ class Cluster:
         )
         self._open_news(self._handles)
         return self._handles
+
+    def _account_of(self, backend: Backend) -> str:
+        return backend.account(self._database.cluster.encode()) if offers(backend, AccountBackend) else "unknown"
 
     def _open_news(self, handles: ClusterHandles) -> None:
         """Begin to tell the other processes news, and to hear theirs. Let the OS threads of the handles begin."""

@@ -27,6 +27,8 @@ __all__ = ["Follower", "HeardPieces"]
 
 log: Log = get_logger(__name__)
 
+_NO_MORE = -1
+_MOST_REMEMBERED = 100
 _PAGE = 500
 """How many records a look reads at once."""
 
@@ -36,12 +38,16 @@ class FollowedStore(Store, PagingStore, Protocol):
 
 
 class HeardPieces:
-    """The pieces of messages that the owner of the thread has told. Has the methods that an announcer calls."""
+    """The pieces of messages that the owner of the thread has told. Has the methods that an announcer calls.
+
+    News may be lost. After a missing piece, the other pieces of a message are dropped, so that the pieces are always
+    the beginning of its text.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[events.AssistantMessageDelta] = deque()
-        self._whole: deque[str] = deque(maxlen=100)
-        """The ids of the last messages that were announced whole. Late pieces of these messages are dropped."""
+        self._next: dict[str, int] = {}
+        """For each message that comes now, the number of its next piece."""
 
     def add(self, delta: events.AssistantMessageDelta) -> None:
         """Add a piece that has come."""
@@ -57,13 +63,16 @@ class HeardPieces:
     def deltas_before(self, added: events.AssistantMessageAdded) -> Iterator[events.AssistantMessageDelta]:
         """Yield the pieces to announce before a whole message. Later pieces of this message are dropped."""
         yield from self.deltas()
-        self._whole.append(added.message_id)
+        self._next[added.message_id] = _NO_MORE
+        while len(self._next) > _MOST_REMEMBERED:
+            del self._next[next(iter(self._next))]
 
     def deltas(self) -> Iterator[events.AssistantMessageDelta]:
         """Yield the pieces that have come."""
         while self._waiting:
             delta = self._waiting.popleft()
-            if delta.message_id not in self._whole:
+            if delta.index == self._next.get(delta.message_id, 0):
+                self._next[delta.message_id] = delta.index + 1
                 yield delta
 
 

@@ -228,6 +228,8 @@ class Driver:
         if saved is not None:
             self._ledger.take_over(saved, self.settings)
             self._inbox.take_over(saved.inbox)
+            if saved.inbox:
+                self.last_command = self._context.gate.stamp()
             # The open calls that another runtime announced and that no function answers are announced again.
             calls = open_calls(self.snapshot) if self.takes_over else ()
             self.announcer.take_over(saved, [call for call in calls if not self.answers(call.name)])
@@ -307,7 +309,8 @@ class Driver:
         if self.stop_reason is not None:
             self._finish()
             return None
-        self._inbox.read_commands()
+        if self._inbox.read_commands():
+            self.last_command = self._context.gate.stamp()
         # Commands come before deadlines: a decision that was accepted in time is valid, even after its deadline.
         permitted = self._advance(self._permit)
         if permitted is None:

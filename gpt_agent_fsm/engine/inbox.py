@@ -54,17 +54,19 @@ class Inbox:
         """Note that the store may have commands of other processes. The next tick reads them."""
         self._is_stale = True
 
-    def read_commands(self) -> None:
-        """Read the commands of other processes, if there may be any. Only ticks call this method."""
+    def read_commands(self) -> bool:
+        """Read the commands of other processes, and return whether there were any. Only ticks call this method."""
         if not self._is_stale or self._shared is None:
-            return
+            return False
         self._is_stale = False
         last = self._entries[-1][0] if self._entries else 0
         try:
-            self._entries.extend(self._shared.commands_after(self._thread_id, last))
+            found = self._shared.commands_after(self._thread_id, last)
         except BaseException:
             self._is_stale = True
             raise
+        self._entries.extend(found)
+        return bool(found)
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
         """Replace the commands with `entries`, which the caller has read from the store.

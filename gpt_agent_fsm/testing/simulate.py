@@ -38,6 +38,7 @@ class _Job:
     count: int
     breaking: bool
     wire: Wire
+    cluster: bool
 
 
 @attrs.define
@@ -89,8 +90,8 @@ def _be_silent() -> None:
 
 def _simulate_one(seed: int, job: _Job) -> Life:
     if job.breaking:
-        return simulate(seed, BREAKING, keeps_keys=seed % 2 == 0, wire=job.wire)
-    return simulate(seed, HONEST, wire=job.wire)
+        return simulate(seed, BREAKING, keeps_keys=seed % 2 == 0, wire=job.wire, cluster=job.cluster)
+    return simulate(seed, HONEST, wire=job.wire, cluster=job.cluster)
 
 
 def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
@@ -98,7 +99,7 @@ def _jobs(options: argparse.Namespace, deadline: float) -> Iterator[_Job]:
     for seed in range(options.first_seed, end, _BATCH):
         if time.monotonic() > deadline:
             return
-        yield _Job(seed, min(_BATCH, end - seed), options.breaking, options.wire)
+        yield _Job(seed, min(_BATCH, end - seed), options.breaking, options.wire, options.cluster)
 
 
 def _in_step(pool: multiprocessing.pool.Pool, jobs: Iterator[_Job], workers: int) -> Iterator[_Tally]:
@@ -136,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-least", type=int, default=0, help="fail if fewer lives were completed in time")
     parser.add_argument("--first-seed", type=int, default=0, help="the seeds count up from here (default: 0)")
     parser.add_argument("--breaking", action="store_true", help="use a network that violates the model")
+    parser.add_argument("--cluster", action="store_true", help="let several workers share the store")
     parser.add_argument("--wire", choices=get_args(Wire), default="assistants", help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     parser.add_argument(

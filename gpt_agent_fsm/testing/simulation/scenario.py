@@ -28,6 +28,7 @@ def simulate(
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
     troubles: Troubles | None = None,
     equipment: Equipment | None = None,
+    cluster: bool = False,
 ) -> Life:
     """Simulate the life of a seed. Return the life, with its violations and the rows of the table that it took.
 
@@ -40,6 +41,7 @@ def simulate(
         wrap: a function that wraps the backend, for example to break it on purpose.
         troubles: the unusual circumstances of this life. By default, the seed decides. But if the faults are not
             `HONEST`, or `keeps_keys` is False, there are no troubles by default.
+        cluster: True if several workers share the store, and the users' agents are in a process of their own.
         equipment: the functions, limits and streams of this life; by default, the seed decides.
     """
     life = Life(seed)
@@ -58,6 +60,7 @@ def simulate(
             keeps_keys=keeps_keys,
             wire=wire,
             troubles=troubles,
+            cluster=cluster,
             equipment=equipment,
         )
         settled = world.run()

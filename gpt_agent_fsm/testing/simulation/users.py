@@ -6,21 +6,38 @@ import contextlib
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.errors import AgentNotAlive, ApiError, WaitTimeout
 from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.testing.simulation import functions
 from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment
 from gpt_agent_fsm.testing.simulation.pictures import Pictures
-from gpt_agent_fsm.testing.simulation.process import Process
 
 __all__ = ["User"]
 
 _MAX_ATTEMPTS = 20
 """How many times a user tries to connect before giving up for the moment."""
+
+
+class UserProcess(Protocol):
+    """The process with the agents of the users. See `Process`."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime of the current process."""
+        ...
+
+    def survive(self, action: Callable[[], object]) -> bool:
+        """See `Process.survive`."""
+        ...
+
+    def note(self, line: str) -> None:
+        """See `Process.note`."""
+        ...
 
 
 class User:
@@ -44,7 +61,7 @@ class User:
         self,
         thread_id: str,
         words: list[str],
-        process: Process,
+        process: UserProcess,
         rng: random.Random,
         pictures: Pictures,
         equipment: Equipment = BARE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -14,6 +15,13 @@ from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.crashing import CrashingStore
 from gpt_agent_fsm.testing.network import Faults, FaultyNetwork
+from gpt_agent_fsm.testing.simulation.cluster import (
+    ClusterProcesses,
+    ClusterStore,
+    MemoryTables,
+    NestingScheduler,
+    NodeFaults,
+)
 from gpt_agent_fsm.testing.simulation.equipment import BARE, PLENTY, Equipment
 from gpt_agent_fsm.testing.simulation.facts import Facts
 from gpt_agent_fsm.testing.simulation.functions import Functions
@@ -61,6 +69,7 @@ class World:
         keeps_keys: False for a server that drops metadata.
         troubles: the unusual circumstances of this life.
         equipment: the functions, limits and streams of this life.
+        cluster: True if several processes share the store.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class World:
         wire: Wire,
         troubles: Troubles,
         equipment: Equipment = BARE,
+        cluster: bool = False,
     ) -> None:
         self._life = life
         self._wire = wire
@@ -83,9 +93,9 @@ class World:
         self._settings = _settings(wire, troubles, equipment)
         self._honest = keeps_keys and faults.grace <= SETTINGS.outcome_grace
         self._rng = rng = random.Random(life.seed)  # noqa: S311 - a life must be repeatable
-        self._scheduler = VirtualScheduler()
+        self._scheduler = NestingScheduler() if cluster else VirtualScheduler()
         self._network = self._make_network(faults)
-        self._store = CrashingStore(make_store(), rng, faults.crash / 10)
+        self._store = self._make_store(make_store, faults.crash / 10)
         self._notes = random.Random(f"notes {life.seed}")  # noqa: S311 - decides which processes leave notes
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
@@ -99,16 +109,7 @@ class World:
             keeps_keys=keeps_keys,
             has_streams=equipment.streams is not None,
         )
-        self._process = Process(
-            life,
-            lambda handle: wrap(make_backend(handle)),
-            self._settings,
-            self._store,
-            self._scheduler,
-            rng,
-            on_sent=self._disturb,
-            tools=self._functions.tools if equipment.functions else (),
-        )
+        self._process = self._make_process(lambda sender: wrap(make_backend(sender)))
         self._process.on_start.append(self._decide_about_notes)
         self._rested: set[str] = set()
         self._lists_runs = wire == "assistants"
@@ -118,6 +119,20 @@ class World:
         """Threads, each with a request that was sent although the thread's token limit was reached."""
         self._pictures = Pictures(life.seed, wire)
         self.users: list[User] = [self._make_user(number) for number in range(rng.randint(1, 3))]
+
+    def _make_store(self, make_store: Callable[[], Store], crashes: float) -> CrashingStore | ClusterStore:
+        if isinstance(self._scheduler, NestingScheduler):
+            return ClusterStore(MemoryTables(self._scheduler.clock), NodeFaults(self._rng, crashes / 3))
+        return CrashingStore(make_store(), self._rng, crashes)
+
+    def _make_process(self, make_backend: Callable[[Any], Backend]) -> Process | ClusterProcesses:
+        tools = self._functions.tools if self._equipment.functions else ()
+        if isinstance(self._store, ClusterStore):
+            assert isinstance(self._scheduler, NestingScheduler)  # noqa: S101 - see `_make_store`
+            own = (self._life, make_backend, self._settings, self._store, self._scheduler, self._rng)
+            return ClusterProcesses(*own, on_sent=self._disturb, tools=tools)
+        shared = (self._life, make_backend, self._settings, self._store, self._scheduler, self._rng)
+        return Process(*shared, on_sent=self._disturb, tools=tools)
 
     def _decide_about_notes(self) -> None:
         self._store.ends_with_process = self._notes.random() < self._equipment.leaves_notes
