@@ -19,7 +19,13 @@ from gpt_agent_fsm.backends.http import exchange, outcomes
 from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.backends.responses.streaming import ResponseEvents
 from gpt_agent_fsm.backends.shared.order import ListOrder
+from gpt_agent_fsm.cluster.driving import Driving
+from gpt_agent_fsm.cluster.follower import Follower, HeardPieces
+from gpt_agent_fsm.cluster.leases import ClusterLease, Leases
+from gpt_agent_fsm.cluster.writing import OwnedStore
 from gpt_agent_fsm.engine import agenda, listener, runner
+from gpt_agent_fsm.engine.driver import Driver
+from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
@@ -41,6 +47,8 @@ class _Mutant:
     old: str
     new: str
     wires: Sequence[str] = WIRES
+    cluster: bool = False
+    """True for a protection of the cluster, which only lives with several workers notice."""
 
     def apply(self) -> None:
         """Change the function in this process, for everybody who holds it."""
@@ -180,6 +188,53 @@ MUTANTS = {
     "a clock that was set back makes a pause longer": _Mutant(
         agenda.longest_pause, "return ", "return 1e9 + ", ("responses",)
     ),
+    # Many processes on one store.
+    "a worker that has lost its lease sends": _Mutant(
+        ClusterLease.holds, "return not self.is_lost and self", "return True or self", cluster=True
+    ),
+    "a former owner writes": _Mutant(
+        OwnedStore._passes_fence,
+        "if run(connection, tables.FENCE, **owner).first() is not None:",
+        "if run(connection, tables.FENCE, **owner) is not None:",
+        cluster=True,
+    ),
+    "a commit with an unknown outcome is made twice": _Mutant(
+        OwnedStore.commit,
+        "if not self._passes_fence(connection, lease, number):",
+        "if self._passes_fence(connection, lease, number) is None:",
+        cluster=True,
+    ),
+    "a claim takes a thread from a live owner": _Mutant(
+        Leases.claim,
+        "row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one())",
+        "row is None",
+        cluster=True,
+    ),
+    "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
+    "a worker that ends does not look into the inbox": _Mutant(
+        Leases._save_release,
+        "more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())",
+        "more",
+        cluster=True,
+    ),
+    "threads without an owner are not looked for": _Mutant(
+        Driving.beat, "self.leases.sweep(_PATIENCE)", "0", cluster=True
+    ),
+    "commands of other processes are not looked for": _Mutant(
+        Driving.note_commands, "driver.note_commands()", "pass", cluster=True
+    ),
+    "a command is handled before an earlier one of another process": _Mutant(
+        Inbox.accept, "if self._shared is None:", "if True:", cluster=True
+    ),
+    "pieces after a missing piece are announced": _Mutant(
+        HeardPieces.deltas, "delta.index == self._next.get(delta.message_id, 0)", "True", cluster=True
+    ),
+    "a handle hears records that its snapshot does not contain": _Mutant(
+        Follower._look, "if record.seq <= saved.last_seq", "", cluster=True
+    ),
+    "a command of another process does not count after an empty balance": _Mutant(
+        Driver._step, "if self._inbox.read_commands():", "if self._inbox.read_commands() and False:", cluster=True
+    ),
 }
 """What the library would do without the protection."""
 
@@ -188,7 +243,8 @@ def noticed_by(name: str, wire: str, lives: int) -> str:
     """Return the seed and the first violation of a life that notices a mutant, or "". The process stays mutated."""
     logging.disable(logging.CRITICAL)
     MUTANTS[name].apply()
-    lived = ((seed, simulate(seed, wire=wire).violations) for seed in range(lives))
+    cluster = MUTANTS[name].cluster
+    lived = ((seed, simulate(seed, wire=wire, cluster=cluster).violations) for seed in range(lives))
     return next((f"seed {seed}: {violations[0][:100]}" for seed, violations in lived if violations), "")
 
 
