@@ -14,10 +14,14 @@ from benchmarks.serving import ROOT, command
 from benchmarks.tables import Row, Table, interleaved, table_of
 
 _DEPENDENCIES = "import requests, transitions, attrs, cattrs, blinker"
+_NAMES = "from gpt_agent_fsm import Runtime; from gpt_agent_fsm.backends import AssistantsBackend"
+"""What a program needs. The library imports a name only when a program asks for it, so `import` alone says little."""
 _COMMANDS = {
     "imports of five dependencies": ["-c", _DEPENDENCIES],
     "Python alone": ["-c", "pass"],
-    "import of the library and its backends": ["-c", "import gpt_agent_fsm, gpt_agent_fsm.backends"],
+    "import of the library, no name used": ["-c", "import gpt_agent_fsm, gpt_agent_fsm.backends"],
+    "import of the library and one backend": ["-c", _NAMES],
+    "import of the library and its backends": ["-c", f"{_NAMES}, ResponsesBackend"],
     "import of the official SDK": ["-c", "import openai"],
     "`gpt-agent-fsm --help`": ["-m", "gpt_agent_fsm", "--help"],
 }
