@@ -9,7 +9,7 @@ import pytest
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores import SQLStore, schema
-from tests.stores.conftest import PASSWORD
+from tests.postgresql import PASSWORD
 from tests.stores.helpers import SECRET, accept_ticket, an_event, busy, commit, commit_ticket, idle, say, texts_of
 
 psycopg = pytest.importorskip("psycopg")
