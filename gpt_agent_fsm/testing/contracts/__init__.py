@@ -20,10 +20,16 @@
     class TestMyClock(ClockContract):
         def make_clock(self) -> Clock:
             return MyClock()
+
+
+    class TestMyOwnership(OwnershipContract):
+        def make_ownership(self, tick_soon: Callable[[str], None]) -> Ownership:
+            return MyOwnership(tick_soon)
 """
 
 from gpt_agent_fsm.testing.contracts.backend import BackendContract
 from gpt_agent_fsm.testing.contracts.clock import ClockContract
+from gpt_agent_fsm.testing.contracts.ownership import OwnershipContract
 from gpt_agent_fsm.testing.contracts.scheduler import SchedulerContract
 from gpt_agent_fsm.testing.contracts.store import StoreContract
 from gpt_agent_fsm.testing.contracts.store_keys import KeyedStoreContract
@@ -36,6 +42,7 @@ __all__ = [
     "ClockContract",
     "KeyedStoreContract",
     "MarkedStoreContract",
+    "OwnershipContract",
     "PagingStoreContract",
     "SchedulerContract",
     "StoreContract",
