@@ -194,6 +194,11 @@ class Cluster:
         """See `SharedStore.is_followed`."""
         return self._followed.has(thread_id, seq)
 
+    def drivers_ended(self) -> None:
+        """See `Announced.drivers_ended`."""
+        if self._handles is not None:
+            self._handles.release_if_last()
+
     # --- the store ------------------------------------------------------------------------------------------
 
     def accept(self, thread_id: str, command: Command) -> int:

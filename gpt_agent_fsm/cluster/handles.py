@@ -113,6 +113,8 @@ class ClusterHandles:
         self._lock = threading.RLock()
         self._closed = self._released = False
         self._followers: dict[str, Follower] = {}
+        self._leaving: set[Follower] = set()
+        """The followers that were let go, and whose last tick has not ended yet."""
         self._versions: dict[str, tuple[int, ...]] = {}
         self._stopped = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="gpt-agent-fsm-watch", daemon=True)
@@ -178,6 +180,7 @@ class ClusterHandles:
             follower = self._followers.get(thread.thread_id)
             if follower is thread:
                 del self._followers[thread.thread_id]
+                self._leaving.add(follower)
         if follower is thread:
             self._followed.remove(follower)
             follower.stop(reason, taken)
@@ -185,9 +188,12 @@ class ClusterHandles:
             self.driving.roster.remove(driver, reason)
 
     def _forget(self, follower: Follower) -> None:
-        """Forget a follower that has stopped by itself."""
+        """Forget a follower after its last tick."""
         if self._followers.get(follower.thread_id) is follower:
             self.remove(follower, str(follower.stop_reason))
+        with self._lock:
+            self._leaving.discard(follower)
+        self.release_if_last()
 
     def wake_by_webhook(self, notice: Notice) -> bool:
         """Wake the driver of the thread that a webhook is about, if it is here. Return whether it is."""
@@ -259,6 +265,17 @@ class ClusterHandles:
             self.remove(follower, "runtime_closed")
         if self.driving is not None:
             self.driving.stop()
+        self.release_if_last()
+
+    def release_if_last(self) -> None:
+        """Close the backend and the store if this was closed, and no handle and no driver is in its last tick.
+
+        If a handler has called `close`, nobody else calls `release_all`.
+        """
+        with self._lock:
+            last = self._closed and not self._followers and not self._leaving
+        if last and (self.driving is None or self.driving.roster.has_ended):
+            self.release_all()
 
     def release_all(self) -> None:
         """Close the backend and the store. Idempotent."""

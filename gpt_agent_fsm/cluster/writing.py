@@ -41,6 +41,10 @@ class Announced(Protocol):
         """See `SharedStore.is_followed`."""
         ...
 
+    def drivers_ended(self) -> None:
+        """Note that the runtime was closed and the last driver of this process has ended."""
+        ...
+
 
 class Accepting:
     """Accepts commands for any thread, from any process.
@@ -106,6 +110,7 @@ class OwnedStore:
     ) -> None:
         self._database = database
         self._lease_of = lease_of
+        self._news = news
         self._tell = news.tell
         self.accept: Callable[[str, Command], int] = accept
         self.relay: Callable[[AssistantMessageDelta], None] = news.relay
@@ -194,7 +199,8 @@ class OwnedStore:
         return {}
 
     def close(self) -> None:
-        """See `Store.close`. The database stays open, because others use it, too."""
+        """See `Store.close`. The database stays open, because others may use it, too."""
+        self._news.drivers_ended()
 
 
 def _save_events(

@@ -430,6 +430,12 @@ class Roster:
         for shift in shifts:
             self.remove(shift.driver, "runtime_closed")
 
+    @property
+    def has_ended(self) -> bool:
+        """True after `close`, when the last tick of the last driver has ended."""
+        with self._lock:
+            return self._closed and not self._shifts and not self._leaving
+
     def release_all(self) -> None:
         """Close the backend and the store. Idempotent, because both `Runtime.close` and `_forget` call this method."""
         with self._lock:
