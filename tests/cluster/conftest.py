@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from tests.cluster.helpers import Process
+from tests.cluster.worlds import World
 
 
 @pytest.fixture
@@ -37,3 +38,10 @@ def process(make_process):
 def other(make_process, process):
     """Another process of the cluster."""
     return make_process()
+
+
+@pytest.fixture
+def world(url):
+    """A server, and the runtimes of a cluster."""
+    with contextlib.ExitStack() as ends:
+        yield World(url, ends)

@@ -77,7 +77,13 @@ class Process:
         self.leases = Leases(database, self.clock, 100, self.woken.append, self.placer.offer)
         self.accepting = Accepting(database, self.placer.offer, self.told.append)
         self.store = OwnedStore(
-            database, self.leases.of, self.accepting.accept, self.told.append, self.relayed.append, lambda *_: False
+            database,
+            self.leases.of,
+            self.accepting.accept,
+            self.told.append,
+            self.relayed.append,
+            lambda *_: False,
+            nothing,
         )
 
     def make_thread(self, thread_id="thread_1", **changes):
