@@ -156,7 +156,7 @@ class ThreadedScheduler:
             self._queue(task)
         elif due is not None:
             self._come_back(task, due)
-        if not self._phases:
+        if len(self._phases) <= self._closers:
             self._calm.notify_all()
 
     def _tick(self, task: Task) -> float | None:

@@ -57,6 +57,24 @@ def test_closing_does_not_wait_for_its_os_threads_once_a_tick_took_too_long():
         assert not thread.is_alive()
 
 
+def test_closing_from_a_tick_returns_as_soon_as_the_last_other_tick_has_ended(monkeypatch):
+    scheduler, closing, took = ThreadedScheduler(workers=2), threading.Event(), []
+    wait_for, inside, done = scheduler._calm.wait_for, threading.Event(), threading.Event()
+    monkeypatch.setattr(scheduler._calm, "wait_for", lambda *args: closing.set() or wait_for(*args))
+    scheduler.wake(Task(lambda: inside.set() or (closing.wait(TIMEOUT) and None)))
+    assert inside.wait(TIMEOUT)
+
+    def close():
+        before = time.monotonic()
+        scheduler.close(TIMEOUT)
+        took.append(time.monotonic() - before)
+        done.set()
+
+    scheduler.wake(Task(close))
+    assert done.wait(2 * TIMEOUT)
+    assert took[0] < TIMEOUT / 2
+
+
 def test_closing_from_two_ticks_at_once_waits_for_neither(caplog):
     scheduler, both, took = ThreadedScheduler(workers=2), threading.Barrier(2), []
 
