@@ -34,6 +34,8 @@ _POLL = 5.0
 _GRACE = 0.1
 """Seconds for which Procrastinate waits for jobs when it ends. A job is only a wait, so it may be cut off."""
 _PAUSE = 1.0
+_POOL_TIMEOUT = 5.0
+"""Seconds for which Procrastinate waits for a connection. While the database does not answer, its end takes so long."""
 _CLAIMERS = 8
 
 # The jobs of a worker that no longer runs are deleted. Their threads are offered again, if they have work.
@@ -128,7 +130,9 @@ class _Work:
                 await asyncio.sleep(_PAUSE)
 
     async def _take_jobs(self) -> None:
-        app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=self._conninfo, min_size=1))
+        app = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(conninfo=self._conninfo, min_size=1, timeout=_POOL_TIMEOUT)
+        )
         app.task(name=TASK, queue=QUEUE)(self._own_until_it_rests)
         async with app.open_async():
             await app.run_worker_async(
