@@ -1,5 +1,7 @@
 """Helpers shared by the tests of clusters."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
 
@@ -15,10 +17,6 @@ from gpt_agent_fsm.testing import VirtualClock
 from tests.stores.helpers import idle
 
 PATIENCE = 60
-
-
-def nothing(*_args):
-    """Do nothing."""
 
 
 def query(url, statement, *values):
@@ -60,6 +58,25 @@ def at_once(*actions):
     return [results[index] for index in range(len(actions))]
 
 
+@attrs.frozen
+class _News:
+    """What a worker tells others: the process keeps it. No handle follows its threads."""
+
+    process: Process
+
+    def tell(self, thread_id):
+        self.process.told.append(thread_id)
+
+    def relay(self, delta):
+        self.process.relayed.append(delta)
+
+    def is_followed(self, thread_id, seq):
+        return False
+
+    def drivers_ended(self):
+        self.process.ended = True
+
+
 class Process:
     """What one process of a cluster has, without a runtime: a placer, leases in virtual time, and both stores.
 
@@ -70,21 +87,13 @@ class Process:
     def __init__(self, database, url):
         self.database, self.url = database, url
         self.clock, self.told, self.woken, self.relayed = VirtualClock(), [], [], []
-        self.placer = ProcrastinatePlacer(url)
+        self.placer, self.ended = ProcrastinatePlacer(url), False
         with database.transaction() as connection:
             tables.lock(connection)
             self.placer.prepare(connection)
         self.leases = Leases(database, self.clock, 100, self.woken.append, self.placer.offer)
         self.accepting = Accepting(database, self.placer.offer, self.told.append)
-        self.store = OwnedStore(
-            database,
-            self.leases.of,
-            self.accepting.accept,
-            self.told.append,
-            self.relayed.append,
-            lambda *_: False,
-            nothing,
-        )
+        self.store = OwnedStore(database, self.leases.of, self.accepting.accept, _News(self))
 
     def make_thread(self, thread_id="thread_1", **changes):
         self.accepting.introduce(idle(thread_id, **changes))

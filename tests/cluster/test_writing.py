@@ -332,5 +332,6 @@ def test_a_piece_is_relayed(process):
 
 def test_closing_the_store_of_the_drivers_leaves_the_database_open(process, lease):
     process.store.close()
+    assert process.ended
     assert process.store.unfinished() == {}
     assert list(commit(process.store, idle())) == []
