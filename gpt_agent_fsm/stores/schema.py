@@ -91,7 +91,6 @@ holder: sa.Table = sa.Table(
     # True until the process closes its store.
     sa.Column("holds", sa.Boolean, nullable=False),
 )
-# In SQLite, each row is stored in the index of its key. So one page is written per row, not two.
 threads: sa.Table = sa.Table(
     "gpt_agent_threads",
     metadata,
@@ -105,7 +104,6 @@ threads: sa.Table = sa.Table(
     sa.Column("last_seq", sa.BigInteger, nullable=False),
     sa.Column("announced", sa.BigInteger, nullable=False),
     sa.Column("snapshot", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
 )
 # The column's name alone is valid in both databases, and SQLite's planner recognises it as the condition of the index.
 _is_unfinished = sa.text("unfinished")
@@ -116,7 +114,9 @@ sa.Index(
     postgresql_where=_is_unfinished,
 )
 # Messages that are not posted yet, by number. They have a table of their own, so a commit does not rewrite a long
-# queue.
+# queue. In SQLite, the rows of this table and of the next ones are stored in the index of their key. So one page is
+# written per new row, not two. The table of the threads differs, because SQLite moves rows of more than 1,000 bytes out
+# of such an index, and each change of a snapshot would write four more pages.
 queue: sa.Table = sa.Table(
     "gpt_agent_queue",
     metadata,
