@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.stores.direct import Direct, run_now
+from gpt_agent_fsm.stores.direct import Direct, Statements
+from gpt_agent_fsm.stores.kept import Kept
 from gpt_agent_fsm.stores.limit import Limit
 
 __all__ = ["READERS", "Database", "open_database"]
@@ -36,7 +38,9 @@ class Database:
     Attributes:
         in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
         limit: the limit of the time that the database may take.
-        direct: runs statements on the driver of SQLite, without SQLAlchemy; None for PostgreSQL.
+        kept: for a SQLite file, the connections that are kept between calls: those that write, and those that ask
+            one short question. None for other databases.
+        statements: runs the statements.
     """
 
     writing: sa.Engine
@@ -44,10 +48,21 @@ class Database:
     name: str
     in_memory: bool
     limit: Limit
-    direct: Direct | None = None
+    kept: tuple[Kept, Kept] | None = None
+    statements: Statements = attrs.field(factory=Statements)
+
+    def to_write(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection for one transaction."""
+        return self.writing.connect() if self.kept is None else self.kept[0].connection()
+
+    def to_ask(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection for one short query."""
+        return self.reading.connect() if self.kept is None else self.kept[1].connection()
 
     def dispose(self) -> None:
         """Close all connections that are not in use."""
+        for kept in self.kept or ():
+            kept.close()
         self.reading.dispose()
         self.writing.dispose()
 
@@ -92,21 +107,27 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     in_memory = url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
     # `timeout` is SQLite's busy_timeout. One OS thread at a time uses a connection.
     options = {"connect_args": {"check_same_thread": False, "timeout": lock_timeout}, "hide_parameters": True}
+    kept = None
     if in_memory:
         writing = sa.create_engine(url, poolclass=StaticPool, **options)
         reading = sa.create_engine(url, pool=writing.pool, **options)
     else:
         writing = sa.create_engine(url, **_pool(1, limit), **options)
         reading = sa.create_engine(url, **_pool(READERS, limit), **options)
+        asking = sa.create_engine(url, poolclass=NullPool, **options)
+        sa.event.listen(asking, "connect", _prepare_sqlite)
+        kept = Kept(writing), Kept(asking)
     for engine in {writing.pool: writing, reading.pool: reading}.values():
         sa.event.listen(engine, "connect", _prepare_sqlite)
+    direct = Direct(writing.dialect)
     # If a transaction first reads and then writes, SQLite may refuse it without waiting. So a writer takes the lock
     # first.
-    sa.event.listen(writing, "begin", lambda connection: run_now(connection, "BEGIN IMMEDIATE"))
-    sa.event.listen(reading, "begin", lambda connection: run_now(connection, "BEGIN"))
+    sa.event.listen(writing, "begin", lambda connection: direct.execute(connection, "BEGIN IMMEDIATE"))
+    sa.event.listen(reading, "begin", lambda connection: direct.execute(connection, "BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
-    direct = Direct(writing.dialect)
-    return Database(writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit, direct=direct)
+    return Database(
+        writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit, kept=kept, statements=direct
+    )
 
 
 def _pool(size: int, limit: Limit) -> dict[str, Any]:

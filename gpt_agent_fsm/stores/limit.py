@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Iterator
 
 __all__ = ["Limit"]
 
@@ -13,8 +11,8 @@ __all__ = ["Limit"]
 class Limit(threading.local):
     """The time by which the current OS thread's statements must have ended.
 
-    In a call of the store, `seconds` is the limit for all statements together. While a store is being opened, `seconds`
-    is the limit for each single statement, because data may have to be migrated.
+    In a `with` block, `seconds` is the limit for all statements together. Outside, it is the limit for each statement:
+    while a store is being opened, data may have to be migrated.
 
     Attributes:
         seconds: the seconds that a database may take.
@@ -24,14 +22,12 @@ class Limit(threading.local):
         self.seconds = seconds
         self._of_call: float | None = None
 
-    @contextlib.contextmanager
-    def of_one_call(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Let all statements inside the `with` block share one deadline."""
         self._of_call = time.monotonic() + self.seconds
-        try:
-            yield
-        finally:
-            self._of_call = None
+
+    def __exit__(self, *_: object) -> None:
+        self._of_call = None
 
     @property
     def deadline(self) -> float:

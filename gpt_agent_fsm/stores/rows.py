@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-
-import sqlalchemy as sa
+from collections.abc import Iterable, Sequence
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
 from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.stores import codec
+from gpt_agent_fsm.stores.direct import Row
 
 __all__ = ["by_thread", "outline_of", "record_of", "saved_of"]
 
 
 def saved_of(
-    row: sa.RowMapping,
-    queue: Sequence[sa.RowMapping],
-    commands: Sequence[sa.RowMapping],
-    records: Sequence[sa.RowMapping],
+    row: Row,
+    queue: Sequence[Row],
+    commands: Sequence[Row],
+    records: Sequence[Row],
     announced: int = 0,
 ) -> Saved:
     """Return the data of a thread from its rows in the database. Raises `StoreError` for invalid rows.
@@ -47,14 +46,14 @@ def outline_of(count: int, *, in_doubt: bool) -> Queue:
     return Queue((head, *(message for _ in range(count - 1))))
 
 
-def record_of(row: sa.RowMapping) -> Record:
+def record_of(row: Row) -> Record:
     """Return a record from its row. Raises `StoreError` for an event that cannot be read."""
     return Record(seq=row["seq"], at=row["at"], event=codec.decode_event(row["kind"], row["body"]))
 
 
-def by_thread(connection: sa.Connection, statement: sa.Executable) -> defaultdict[str, list[sa.RowMapping]]:
-    """Run a statement, and return the rows of each thread."""
-    rows: defaultdict[str, list[sa.RowMapping]] = defaultdict(list)
-    for row in connection.execute(statement).mappings():
-        rows[row["thread_id"]].append(row)
-    return rows
+def by_thread(rows: Iterable[Row]) -> defaultdict[str, list[Row]]:
+    """Return the rows of each thread."""
+    found: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[row["thread_id"]].append(row)
+    return found

@@ -9,7 +9,6 @@ import attrs
 import sqlalchemy as sa
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.stores.direct import Direct
 from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
 __all__ = [
@@ -19,6 +18,7 @@ __all__ = [
     "CLAIM_KEYS",
     "COUNTERS",
     "DROP_COMMANDS",
+    "EPOCH",
     "FORGET",
     "FIRST_RECORDS",
     "HISTORY",
@@ -176,7 +176,7 @@ _SAVE_HOLDER = sa.text(
 )
 _HOLDER = sa.select(holder).join_from(holder, meta, holder.c.epoch == meta.c.epoch)
 _HAS_WORKERS = sa.text("SELECT EXISTS (SELECT 1 FROM gpt_agent_workers WHERE alive_until >= now())")
-_EPOCH = sa.select(meta.c.epoch).where(meta.c.id == 1)
+EPOCH = sa.select(meta.c.epoch).where(meta.c.id == 1)
 
 _waiting = sa.select(inbox.c.thread_id, sa.func.max(inbox.c.number).label("number")).group_by(inbox.c.thread_id)
 _last_waiting = _waiting.where(inbox.c.thread_id.in_(_thread_ids)).subquery()
@@ -372,13 +372,6 @@ def _dissolve_cluster(connection: sa.Connection) -> None:
         connection.exec_driver_sql("LOCK TABLE gpt_agent_owners IN ACCESS EXCLUSIVE MODE")
         connection.exec_driver_sql("DELETE FROM gpt_agent_owners")
         connection.exec_driver_sql("DELETE FROM gpt_agent_workers")
-
-
-def epoch_of(connection: sa.Connection, direct: Direct | None = None) -> int:
-    """Return the epoch of the store that owns the database. The epoch is a number that grows with each new owner."""
-    if direct is not None:
-        return int(direct.scalar(connection, _EPOCH, {}))
-    return int(connection.execute(_EPOCH).scalar_one())
 
 
 def has_keys(connection: sa.Connection) -> bool:

@@ -21,6 +21,7 @@ from gpt_agent_fsm.machine.queue import EMPTY, NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import Record, Saved, ThreadRow, Usage, oldest_kept
 from gpt_agent_fsm.stores import codec, migrations, schema
+from gpt_agent_fsm.stores.direct import Row
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
 from gpt_agent_fsm.stores.holder import Holder
@@ -221,16 +222,17 @@ class SQLStore:
     def load(self, thread_id: str) -> Saved | None:
         """See `Store.load`."""
         with self._reading() as (connection, marks):
-            of_thread = {"of_thread": thread_id}
-            row = connection.execute(schema.THREAD, of_thread).mappings().one_or_none()
-            if row is None:
+            of_thread, every = {"of_thread": thread_id}, self._database.statements.all
+            rows = every(connection, schema.THREAD, of_thread)
+            if not rows:
                 return None
-            queue = connection.execute(schema.QUEUE, of_thread).mappings().all()
-            commands = connection.execute(schema.INBOX, of_thread).mappings().all()
+            row = rows[0]
+            queue = every(connection, schema.QUEUE, of_thread)
+            commands = every(connection, schema.INBOX, of_thread)
             announced = max(row["announced"], marks.get(thread_id, 0))
-            records: Sequence[sa.RowMapping] = ()
+            records: Sequence[Row] = ()
             if announced < row["last_seq"]:
-                records = connection.execute(schema.HISTORY, {**of_thread, "after": announced}).mappings().all()
+                records = every(connection, schema.HISTORY, {**of_thread, "after": announced})
         return saved_of(row, queue, commands, records)
 
     def history(self, thread_id: str, after: int = 0) -> Sequence[Record]:
@@ -246,7 +248,7 @@ class SQLStore:
     def _records(self, statement: sa.Select[Any], thread_id: str, after: int, **more: int) -> Sequence[Record]:
         with self._reading() as (connection, _):
             query = {"of_thread": thread_id, "after": min(max(after, 0), _HIGHEST), **more}
-            rows = connection.execute(statement, query).mappings().all()
+            rows = self._database.statements.all(connection, statement, query)
         # The rows are decoded only now. If a damaged row raised an error earlier, a statement would stay open, and the
         # file could not be closed properly.
         return [record_of(row) for row in rows]
@@ -302,10 +304,11 @@ class SQLStore:
         The time of a call depends on the number of unfinished threads, not on all threads.
         """
         with self._reading() as (connection, marks):
-            threads = connection.execute(schema.UNFINISHED_THREADS).mappings().all()
-            queues = by_thread(connection, schema.UNFINISHED_QUEUES)
-            commands = by_thread(connection, schema.UNFINISHED_INBOX)
-            records = by_thread(connection, schema.UNFINISHED_RECORDS)
+            every = self._database.statements.all
+            threads = every(connection, schema.UNFINISHED_THREADS)
+            queues = by_thread(every(connection, schema.UNFINISHED_QUEUES))
+            commands = by_thread(every(connection, schema.UNFINISHED_INBOX))
+            records = by_thread(every(connection, schema.UNFINISHED_RECORDS))
         found = {}
         for row in threads:
             thread_id = row["thread_id"]
@@ -342,16 +345,23 @@ class SQLStore:
 
         A mark is the number of a thread's last announced record; see `Writer.marks`.
         """
-        self._origin.check()
-        with self._turn, self._database.limit.of_one_call(), as_store_error(self._database.name):
-            self._check_open()
+        with self._calling():
             # The marks are read first. So a mark that is saved between the two reads is seen twice, but never missed.
             marks = self._writer.marks()
             with self._database.reading.connect() as connection:
+                connection.begin()
                 yield connection, marks
                 if self._closed:
                     # The connection's pool was closed while the connection was in use.
                     connection.invalidate()
+
+    @contextlib.contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Limit the time of a call that reads, and turn its errors into `StoreError`."""
+        self._origin.check()
+        with self._turn, self._database.limit, as_store_error(self._database.name):
+            self._check_open()
+            yield
 
     # --- the end ---------------------------------------------------------------------------------------------
 
@@ -375,8 +385,8 @@ class SQLStore:
         The engine calls this method immediately before a request that changes the server. It blocks for one query.
         """
         try:
-            with self._reading() as (connection, _):
-                return schema.epoch_of(connection, self._database.direct) == self._epoch
+            with self._calling(), self._database.to_ask() as connection:
+                return bool(self._database.statements.scalar(connection, schema.EPOCH, {}) == self._epoch)
         except StoreError:
             return False
 

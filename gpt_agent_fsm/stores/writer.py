@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -49,12 +49,10 @@ class Writer:
 
     def __init__(self, database: Database, epoch: int, turn: AbstractContextManager[Any]) -> None:
         self._database = database
-        self._direct = database.direct
+        self._statements = database.statements
         self._epoch = epoch
         self._turn = turn
         self._mutex = threading.Lock()
-        self._kept: sa.Connection | None = None
-        """The connection of the next transaction; None before the first, and after an error."""
         self._known: dict[str, Counters] = {}
         self._marks: dict[str, int] = {}
         self._doubt: _Doubt | None = None
@@ -97,6 +95,7 @@ class Writer:
 
         After that, each ticket is either answered or has an error of its own.
         """
+        ends = any(isinstance(ticket.operation, Flush) for ticket in tickets)
         if self._closed:
             _fail(tickets, StoreError("This store was closed; make a new one."))
         elif (error := self._attempt(tickets)) is not None:
@@ -104,11 +103,9 @@ class Writer:
                 self._write_singly(tickets)
             else:
                 _fail(tickets, to_store_error(error, self._database.name))
-        elif any(isinstance(ticket.operation, Flush) for ticket in tickets):
+        elif ends:
             self._let_go()
-        if any(isinstance(ticket.operation, Flush) for ticket in tickets):
-            self._closed = True
-            self._close_connection()
+        self._closed = self._closed or ends
 
     def _write_singly(self, tickets: Sequence[Ticket[Operation]]) -> None:
         for done, ticket in enumerate(tickets):
@@ -131,8 +128,9 @@ class Writer:
         if idle and all(isinstance(ticket.operation, Flush) for ticket in tickets):
             self._settle(WriteBatch({}, {}), marks, tickets)
             return
-        with self._connection() as connection:
-            group = self._next_group(connection)
+        with self._turn, self._database.limit, self._database.to_write() as connection:
+            connection.begin()
+            group = self._statements.scalar(connection, schema.NEXT_GROUP, {"our_epoch": self._epoch})
             if group is None:
                 raise self._taken(connection)
             self._resolve(group)
@@ -149,37 +147,6 @@ class Writer:
         del self._withdrawn[:withdrawn]
         self._settle(batch, marks, tickets)
 
-    def _next_group(self, connection: sa.Connection) -> int | None:
-        row, direct = {"our_epoch": self._epoch}, self._direct
-        if direct is None:
-            return connection.execute(schema.NEXT_GROUP, row).scalar_one_or_none()
-        connection.begin()
-        number: int | None = direct.scalar(connection, schema.NEXT_GROUP, row)
-        return number
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sa.Connection]:
-        with self._turn, self._database.limit.of_one_call():
-            if self._direct is None or self._database.in_memory:
-                with self._database.writing.connect() as connection:
-                    yield connection
-                return
-            # To take a connection from the pool takes as long as SQLite needs for a transaction, so this one is kept.
-            connection, self._kept = self._kept or self._database.writing.connect(), None
-            try:
-                yield connection
-            except BaseException:
-                connection.close()
-                raise
-            if connection.in_transaction():
-                connection.rollback()
-            self._kept = connection
-
-    def _close_connection(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
-
     def _taken(self, connection: sa.Connection) -> StoreTaken:
         holder = schema.last_holder(connection)
         who = "" if holder is None else f" ({holder[0]})"
@@ -193,7 +160,8 @@ class Writer:
 
         If this fails, the database still names the last holder.
         """
-        with contextlib.suppress(Exception), self._connection() as connection:
+        limit, to_write = self._database.limit, self._database.to_write
+        with contextlib.suppress(Exception), self._turn, limit, to_write() as connection:
             connection.execute(schema.LET_GO, {"our_epoch": self._epoch})
             connection.commit()
 
@@ -280,10 +248,8 @@ class Writer:
             (schema.ADD_EVENTS, batch.events),
             (schema.CLAIM_KEYS, batch.keys),
         ):
-            if rows and self._direct is not None:
-                self._direct.run(connection, statement, rows)
-            elif rows:
-                connection.execute(statement, rows)
+            if rows:
+                self._statements.run(connection, statement, rows)
 
     def _settle(self, batch: WriteBatch, marks: Mapping[str, int], tickets: Sequence[Ticket[Operation]]) -> None:
         """Keep the new counters in memory, and answer the tickets."""

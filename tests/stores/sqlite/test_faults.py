@@ -60,7 +60,7 @@ def test_a_group_waits_only_once_for_a_locked_file(store, path):
 def full_disk(store, spare=0):
     """Let the file grow by at most a few pages."""
     engine = store._database.writing
-    store._writer._close_connection()
+    store._database.dispose()
     with engine.connect() as connection:
         maximum = connection.exec_driver_sql("PRAGMA page_count").scalar() + spare
 
@@ -72,7 +72,7 @@ def full_disk(store, spare=0):
         yield
     finally:
         maximum = 2**30
-        store._writer._close_connection()
+        store._database.dispose()
         with engine.connect():
             sa.event.remove(engine, "checkout", limit)
 

@@ -37,7 +37,7 @@ def test_a_group_takes_few_statements_and_reads_no_counters(store):
     threads = [f"thread_{number}" for number in range(50)]
     store._writer.write([commit_ticket(thread_id) for thread_id in threads])
     statements = []
-    store._writer._close_connection()
+    store._database.dispose()
     with store._database.writing.connect() as connection:
         connection.connection.driver_connection.set_trace_callback(statements.append)
     store._writer.write(
