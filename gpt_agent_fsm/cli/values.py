@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-__all__ = ["FILE_OR_URL", "Number", "database", "is_like_a_url", "not_blank", "url_of"]
+__all__ = ["FILE_OR_URL", "Number", "database", "is_like_a_url", "not_blank", "url_of", "without_password"]
 
 _LIKE_A_URL = re.compile(r"@|password=|^(postgres|sqlite|mysql)\w*:", re.IGNORECASE)
 FILE_OR_URL = click.Path(readable=False)
@@ -54,3 +54,12 @@ def is_like_a_url(text: str) -> bool:
 def url_of(text: str) -> str:
     """Return the URL of a database from a URL or the path of a SQLite file."""
     return text if "://" in text else f"sqlite:///{text}"
+
+
+def without_password(text: str) -> str:
+    """Return the URL or path of a database, as a person gave it, but with asterisks in place of a password."""
+    if "://" not in text:
+        return text
+    from sqlalchemy import make_url  # noqa: PLC0415 - an extra
+
+    return make_url(text).render_as_string(hide_password=True)

@@ -11,6 +11,7 @@ import attrs
 import click
 
 from gpt_agent_fsm import Agent, Runtime, Settings, events, signals
+from gpt_agent_fsm.cli.chat.foreign import PATIENCE, refuse_foreign_store, refuse_foreign_threads
 from gpt_agent_fsm.cli.chat.options import Options
 from gpt_agent_fsm.cli.chat.servers import Server, embedded_server, server_for
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools
@@ -30,10 +31,6 @@ class Hear(Protocol):
 
     def __call__(self, agent: Any, /, event: events.Event) -> None:  # noqa: ANN401 - as a receiver of a signal
         """Take one event."""
-
-
-_PATIENCE = 30.0
-"""The timeout in seconds of the requests that read the earlier messages."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,10 +87,12 @@ def open_session(options: Options, hear: Hear) -> Iterator[Session]:
         functions = load_tools(options.tools)
         store = _open_store(options)
         stack.callback(store.close)  # if there is no runtime that closes it
+        refuse_foreign_store(options, store)
         base_url = stack.enter_context(embedded_server(options)) if options.is_embedded else None
         thread_id = options.thread or _thread_called(options.name, store)
         server = server_for(options, thread_id, base_url, functions)
         stack.callback(server.backend.close)
+        refuse_foreign_threads(options, store, server, base_url)
         known = _known(thread_id, store, server.backend)
         # If no handler were connected, a tool call would be answered with an error. This could happen before the chat
         # connects, or in another conversation of the store.
@@ -119,8 +118,8 @@ def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, 
             return runtime.start(server.assistant_id, key=options.name, **more)
         except InvalidThreadId as error:
             raise click.ClickException(
-                f"{as_sentence(str(error))} The conversation {options.name!r} in {options.db} is on another server: "
-                "use that server, or begin another conversation with --key."
+                f"{as_sentence(str(error))} The conversation {options.name!r} in {options.shown_db} is on another "
+                "server: use that server, or begin another conversation with --key."
             ) from error
     # Without a cursor, the first run would publish the old messages of a thread that the store does not know.
     last = next((said.id for said in reversed(known.earlier) if said.role == "assistant"), None)
@@ -176,8 +175,8 @@ def _known(thread_id: str | None, store: Store, backend: Backend) -> _Known:
 
 def _on_server(thread_id: str, backend: Backend) -> tuple[Said, ...]:
     """Return the newest messages on the server, oldest first. Raise `InvalidThreadId` for an unknown thread."""
-    backend.get_thread(thread_id, timeout=_PATIENCE)
-    page = backend.list_messages(thread_id, after=None, newest_first=True, timeout=_PATIENCE)
+    backend.get_thread(thread_id, timeout=PATIENCE)
+    page = backend.list_messages(thread_id, after=None, newest_first=True, timeout=PATIENCE)
     said = [Said(id=each.id, role=each.role, text=each.content or each.refusal or "") for each in page.messages]
     return tuple(reversed(said))
 

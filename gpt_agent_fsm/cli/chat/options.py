@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import click
 
-from gpt_agent_fsm.cli.values import url_of
+from gpt_agent_fsm.cli.values import url_of, without_password
 
 __all__ = ["ASSISTANT", "DEFAULT_KEY", "DEFAULT_MODEL", "Options", "WrongOption"]
 
@@ -77,6 +77,11 @@ class Options:
         return None if self.db is None else url_of(self.db)
 
     @property
+    def shown_db(self) -> str | None:
+        """The option --db without a password; None without a database."""
+        return None if self.db is None else without_password(self.db)
+
+    @property
     def server_database(self) -> Path | None:
         """The file in which the embedded server keeps the threads; None to keep them in memory."""
         path = (self.database_url or "").partition("://")[2].removeprefix("/").partition("?")[0]
@@ -106,18 +111,10 @@ class Options:
             "--model": self.model,
             "--instructions": self.instructions,
             "--script": self.script,
-            "--db": None if self.db is None else _without_password(self.db),
+            "--db": self.shown_db,
             "--key": self.key,
             "--thread": self.thread if self.db is not None else thread_id,
         }
         words = [word for option, value in values.items() if value is not None for word in (option, value)]
         words += [word for value in self.tools for word in ("--tools", value)]
         return shlex.join(["gpt-agent-fsm", "chat", *(["--local"] if self.local else []), *words])
-
-
-def _without_password(db: str) -> str:
-    if "://" not in db:
-        return db
-    from sqlalchemy import make_url  # noqa: PLC0415 - an extra
-
-    return make_url(db).render_as_string(hide_password=True)

@@ -20,11 +20,11 @@ from gpt_agent_fsm.cli.chat.options import ASSISTANT, DEFAULT_MODEL, Options, Wr
 from gpt_agent_fsm.cli.chat.tools import Functions
 from gpt_agent_fsm.cli.exits import HINT
 
-__all__ = ["Server", "embedded_server", "server_for"]
+__all__ = ["KEY", "Server", "embedded_server", "server_for"]
 
 _OPENAI = "https://api.openai.com/v1"
 _HOST = "127.0.0.1"
-_KEY = "local"
+KEY = "local"
 """The embedded server takes any key. It must not see the key of another server."""
 
 
@@ -90,7 +90,7 @@ def _no_proxy_for(host: str) -> Iterator[None]:
 
 def server_for(options: Options, thread_id: str | None, base_url: str | None, functions: Functions) -> Server:
     """Return the server. If `base_url` is None, the environment names the server."""
-    key = None if base_url is None else _KEY
+    key = None if base_url is None else KEY
     assistant = Assistant(options.model or DEFAULT_MODEL, options.instructions or "", functions)
     if options.api_for(thread_id) == "responses":
         responses = ResponsesBackend(base_url, key, assistants={ASSISTANT: assistant})

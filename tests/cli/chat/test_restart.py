@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -206,6 +207,65 @@ def test_a_conversation_of_another_server_is_named(chat, server):
     result = chat(*DB, lines=["Hello"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "The conversation 'chat' in chat.db is on another server" in result.stderr
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Run a program that drives a thread of a server, which is gone afterwards. Return the thread's id."""
+
+    def run(*, finished):
+        release, at_work = threading.Event(), threading.Event()
+
+        def model(_):
+            at_work.set()
+            return "Done." if finished or release.wait(60) else ""
+
+        with LocalServer(model) as server:
+            backend = ResponsesBackend(server.base_url, assistants={"asst": Assistant("gpt-4o")})
+            with Runtime(backend, store=SQLStore("sqlite:///chat.db")) as runtime:
+                agent = runtime.start("asst")
+                agent.add_user_message("Secret.")
+                assert at_work.wait(60)
+                if finished:
+                    agent.wait(timeout=60)
+            release.set()
+        return agent.thread_id
+
+    return run
+
+
+def refused(result, thread_id, server_name):
+    """Assert that a chat has refused, in one sentence, a database with this thread of another server."""
+    assert (result.exit_code, result.stdout) == (1, "")
+    [line] = result.stderr.splitlines()
+    assert line.startswith(f"Error: chat.db has threads that are not on {server_name}, for example {thread_id}")
+    assert "OPENAI_BASE_URL" in line
+    assert "give another --db" in line
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_embedded_server_is_not_used_for_the_threads_of_a_program(chat, program, folder, finished):
+    thread_id = program(finished=finished)
+    with closing(SQLStore("sqlite:///chat.db", read_only=True)) as store:
+        before = store.history(thread_id)
+    refused(chat("--store", "chat.db", lines=["Hello"]), thread_id, "the embedded server")
+    assert "leave out --local" in chat("--store", "chat.db", "--local", lines=["Hello"]).stderr
+    with closing(SQLStore("sqlite:///chat.db", read_only=True)) as store:
+        assert store.history(thread_id) == before
+        assert [row.snapshot.thread_id for row in store.threads()] == [thread_id]
+    assert not (folder / "chat-server.db").exists()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_database_of_chats_with_a_thread_of_another_server_is_refused(chat, program, api, finished):
+    assert chat(*DB, "--local", lines=["Hello"]).exit_code == 0
+    thread_id = program(finished=finished)
+    refused(chat(*api, *DB, "--key", "new", "--local", lines=["Hello"]), thread_id, "the embedded server")
+
+
+def test_a_real_server_is_not_used_for_an_unfinished_thread_of_another_server(chat, program, server):
+    thread_id = program(finished=False)
+    refused(chat(*DB, lines=["Hello"]), thread_id, server.base_url.split("/")[2])
 
 
 def test_a_database_that_another_process_uses_is_not_taken_over(chat, holding):
