@@ -15,7 +15,7 @@ from gpt_agent_fsm.engine.decision import Decision, decide
 from gpt_agent_fsm.engine.protocols import Saved
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import ToolCall
-from gpt_agent_fsm.machine.reasons import reason_of
+from gpt_agent_fsm.machine.reasons import queued_behind, reason_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.waits import waiting_calls
 from gpt_agent_fsm.settings import Settings
@@ -86,7 +86,7 @@ def repaired(saved: Saved, commands: tuple[inputs.Command, ...], settings: Setti
 
 
 def _call(snapshot: Snapshot, call: ToolCall, settings: Settings, now: float) -> Finding:
-    what = f"{call.name} ({call.id}) of the run {snapshot.run_id}"
+    what, behind = f"{call.name} ({call.id}) of the run {snapshot.run_id}", queued_behind(snapshot)
     if call.waits_for_a_person:
         limit = settings.approval_timeout
         may_decide = limit is not None and call.asked_at is not None and now < call.asked_at + limit
@@ -94,7 +94,7 @@ def _call(snapshot: Snapshot, call: ToolCall, settings: Settings, now: float) ->
         return Finding(
             kind=FindingKind.APPROVAL,
             thread_id=snapshot.thread_id,
-            problem=f"The call {what} waits for an approval.",
+            problem=f"The call {what} waits for an approval. {behind}".rstrip(),
             advice="Call approve() or deny() in the program that owns the store.",
             repair="" if may_decide else f"Deny the call {call.id}, so that the model gets an error as its output?",
             commands=() if may_decide else (deny,),
@@ -103,14 +103,14 @@ def _call(snapshot: Snapshot, call: ToolCall, settings: Settings, now: float) ->
         return Finding(
             kind=FindingKind.OPEN_CALL,
             thread_id=snapshot.thread_id,
-            problem=f"The call {what} has no output yet; its function answers it.",
+            problem=f"The call {what} has no output yet; its function answers it. {behind}".rstrip(),
             advice="Start the program with this function, or call cancel_run() in it to end the run.",
         )
     answer = inputs.SubmitToolOutput(tool_call_id=call.id, output=_NOT_CARRIED_OUT)
     return Finding(
         kind=FindingKind.OPEN_CALL,
         thread_id=snapshot.thread_id,
-        problem=f"The call {what} waits for its output.",
+        problem=f"The call {what} waits for its output. {behind}".rstrip(),
         advice="Call submit_tool_output(), or cancel_run() to end the run.",
         repair=f"Answer the call {call.id} with an error?",
         commands=(answer,),

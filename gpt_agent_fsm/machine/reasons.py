@@ -7,7 +7,7 @@ from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["as_sentence", "reason_of"]
+__all__ = ["as_sentence", "queued_behind", "reason_of"]
 
 
 def as_sentence(text: str) -> str:
@@ -17,14 +17,34 @@ def as_sentence(text: str) -> str:
 
 
 def reason_of(snapshot: Snapshot) -> str:
-    """Return a text that says what the thread waits for and, if there is one, the last failure."""
+    """Return a text that says what the thread waits for, what is queued behind that, and the last failure."""
     thing, failure = _thing(snapshot), snapshot.failure
-    sentences = [f"{thing[0].upper()}{thing[1:]}."]
+    sentences = [f"{thing[0].upper()}{thing[1:]}.", *filter(None, [queued_behind(snapshot)])]
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
     if failure is not None and not already_said:
         code = "" if failure.code is None or names_code(failure.message, failure.code) else f" ({failure.code})"
         sentences.append(f"{_what_failed(failure)}{code}: {as_sentence(failure.message)}")
     return " ".join(sentences)
+
+
+def queued_behind(snapshot: Snapshot) -> str:
+    """Return a sentence that counts the messages behind what the thread waits for; "" if there are none."""
+    behind = _behind(snapshot)
+    if not behind:
+        return ""
+    count = _count(behind, "message")
+    return f"{count[0].upper()}{count[1:]} {'is' if behind == 1 else 'are'} queued behind it."
+
+
+def _behind(snapshot: Snapshot) -> int:
+    queued, reading = len(snapshot.queue), snapshot.cursor.reading
+    if snapshot.run is not None:
+        return queued
+    if snapshot.outbox.parked:
+        return 0  # the reason itself counts the messages
+    if snapshot.outbox.owed is not None or (reading is not None and not reading.postponed):
+        return queued
+    return queued - 1 if snapshot.queue.doubt is not None else 0
 
 
 def _what_failed(failure: Failure) -> str:

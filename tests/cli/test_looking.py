@@ -275,6 +275,14 @@ def test_the_doctor_exits_with_0_if_all_is_well_and_with_1_if_not(run, path):
     assert kinds == {("thread_2", "parked_queue"), ("thread_3", "open_call"), ("thread_4", "stuck_run")}
 
 
+def test_the_messages_behind_an_open_call_are_counted(run, path):
+    keep(path, awaiting(LOCATE).tell(say(key="k2"), say(key="k3")))
+    for command in (["doctor", "--all"], ["explain", "thread_1"], ["threads"]):
+        assert "2 messages are queued behind it." in run(*command, "--store", path).output
+    (row,) = json.loads(run("threads", "--store", path, "--json").output)
+    assert row["queued"] == 2
+
+
 def test_the_doctor_finds_a_thread_that_cannot_be_read(run, path):
     keep(path, idle())
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store, store._database.writing.begin() as connection:

@@ -109,6 +109,29 @@ def test_it_names_the_calls_that_change_something(make, calls):
     assert named == calls
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        polling,
+        lambda: awaiting(LOCATE),
+        submitting,
+        creating,
+        rate_limited,
+        reading,
+        lambda: posting().tell(unknown()),
+    ],
+)
+def test_it_counts_the_messages_behind_what_is_waited_for(make):
+    assert "queued" not in told(make())
+    assert " One message is queued behind it." in told(make().tell(say(key="k8")))
+    assert " 2 messages are queued behind it." in told(make().tell(say(key="k8"), say(key="k9")))
+
+
+@pytest.mark.parametrize("make", [posting, parked, spent])
+def test_messages_that_the_reason_itself_counts_are_not_counted_twice(make):
+    assert "queued behind" not in told(make().tell(say(key="k8"), say(key="k9")))
+
+
 def test_it_says_since_when():
     assert "It has waited for 3 minutes, since 1970-01-01 00:13:20+00:00." in told(waiting(polling(), 800.0))
 

@@ -149,6 +149,7 @@ def _fields(row: ThreadRow, cluster: ClusterView | None) -> dict[str, object]:
         "waiting_for": waiting_for(row),
         "waiting_since": None if snapshot.waiting is None else snapshot.waiting.since,
         "parked": snapshot.outbox.parked,
+        "queued": len(snapshot.queue),
         "last_event": row.last_event,
         "last_event_at": row.last_event_at,
         "usage": attrs.asdict(snapshot.usage),
