@@ -184,13 +184,13 @@ def _save_timelines(request: pytest.FixtureRequest, runtime: Runtime) -> None:
     folder = request.config.invocation_params.dir / folder
     folder.mkdir(parents=True, exist_ok=True)
     test = re.sub(r"[^\w.-]+", "-", request.node.nodeid).strip("-")[-_MAX_NAME:]
-    saved = []
-    for thread_id in (row.snapshot.thread_id for row in runtime.store.threads()):  # type: ignore[attr-defined]
-        records = runtime.history(thread_id)
+    saved, now = [], runtime.scheduler.clock.time()
+    for snapshot in (row.snapshot for row in runtime.store.threads()):  # type: ignore[attr-defined]
+        thread_id, records = snapshot.thread_id, runtime.history(snapshot.thread_id)
         path = folder / f"{test}-{thread_id}"
         history = json.dumps([fields_of(record) for record in records], indent=2, default=json_value)
         path.with_name(f"{path.name}.json").write_text(f"{history}\n", encoding="utf-8")
-        picture = timeline_svg(timeline_of(records, thread_id))
+        picture = timeline_svg(timeline_of(records, thread_id, snapshot=snapshot, now=now))
         path.with_name(f"{path.name}.svg").write_text(picture, encoding="utf-8")
         saved.append(f"{path}.svg, .json")
     request.node.add_report_section("teardown", "timelines of gpt-agent-fsm", "\n".join(saved))

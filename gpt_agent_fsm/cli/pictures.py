@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.looking.opening import load, opened, store_option, was_given, without_traceback
-from gpt_agent_fsm.engine.showing import diagram_of_thread, was_pruned
+from gpt_agent_fsm.cli.looking.opening import load, opened, settings, store_option, was_given, without_traceback
+from gpt_agent_fsm.engine.showing import NOT_HELD, diagram_of_thread, timeline_of_thread, was_pruned
+from gpt_agent_fsm.stores.holder import is_held
 
 __all__ = ["diagram", "timeline"]
 
@@ -76,7 +78,8 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
 def timeline(thread_id: str, url: str, format_: str) -> None:
     """Show what happened to a thread, and when.
 
-    The timeline shows states, runs, tool calls, approvals and waits. It contains names, ids and times, but never the
+    The timeline shows states, runs, tool calls, approvals and waits. If the thread is not at rest, the timeline continues
+    to now, and names what the thread waits for. It contains names, ids and times, but never the
     text of a message. So it can be pasted into an issue.
 
     \b
@@ -86,7 +89,9 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
     """  # noqa: D301 - click reads the backspace
     with opened(url) as store:
         saved, records = load(store, thread_id), store.history(thread_id)
-    shown = diagrams.timeline_of(records, thread_id, was_pruned=was_pruned(records, saved))
+        halt = "" if is_held(store) else NOT_HELD
+    pruned = was_pruned(records, saved)
+    shown = timeline_of_thread(records, saved, settings(), time.time(), halt, was_pruned=pruned)
     click.echo(diagrams.TIMELINE_FORMATS[format_](shown), nl=False)
 
 

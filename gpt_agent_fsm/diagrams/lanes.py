@@ -56,7 +56,8 @@ def caption(timeline: Timeline, axis: Axis) -> str:
     """Return when the timeline begins, how long it is, and what it does not show."""
     if not timeline.times:
         return "There are no records: the history was pruned." if timeline.was_pruned else "There are no records yet."
-    words = f"{clock(axis.start, '%Y-%m-%d %H:%M:%S UTC')}, {duration(timeline.end - axis.start)}."
+    until_now = " until now" * timeline.lasts
+    words = f"{clock(axis.start, '%Y-%m-%d %H:%M:%S UTC')}, {duration(timeline.end - axis.start)}{until_now}."
     if axis.pauses:
         words += " Long pauses are cut out."
     if timeline.left_out or axis.start > timeline.start:

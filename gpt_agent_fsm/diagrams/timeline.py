@@ -12,6 +12,8 @@ from typing import Protocol
 import attrs
 
 from gpt_agent_fsm import events as e
+from gpt_agent_fsm.diagrams.timeline_wait import RATE_LIMIT, Wait, wait_of
+from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
 __all__ = ["LANES", "Bar", "Recorded", "Timeline", "timeline_of"]
@@ -67,11 +69,14 @@ class Timeline:
     """The bars of a thread.
 
     Attributes:
-        start, end: the times of the first and the last record that is shown; 0 if there are no records.
+        start, end: the times of the first and the last record that is shown; 0 if there are no records. If the thread
+            is not at rest, `end` is now.
         bars: the bars, in the order in which they began.
-        times: the times of the records, in order. Each time occurs once. Empty if there are no records.
+        times: the times of the records, and of the wait until now, in order. Each time occurs once. Empty if there are
+            no records and no wait.
         left_out: the number of older records that are not shown.
         was_pruned: True if the store has forgotten older records.
+        lasts: True if the thread is not at rest, so that the timeline ends now.
     """
 
     thread_id: str
@@ -81,24 +86,45 @@ class Timeline:
     times: tuple[float, ...]
     left_out: int = 0
     was_pruned: bool = False
+    lasts: bool = False
 
 
-def timeline_of(records: Sequence[Recorded], thread_id: str | None = None, *, was_pruned: bool = False) -> Timeline:
+def timeline_of(
+    records: Sequence[Recorded],
+    thread_id: str | None = None,
+    *,
+    was_pruned: bool = False,
+    snapshot: Snapshot | None = None,
+    now: float | None = None,
+) -> Timeline:
     """Return the timeline of a thread's records. The default for `thread_id` is the id in the records.
 
-    `was_pruned` is True if the store has forgotten older records; the timeline says so.
+    `was_pruned` is True if the store has forgotten older records; the timeline says so. With the thread's `snapshot`
+    and the time `now`, in seconds since the epoch, the timeline of a thread that is not at rest continues to now, and
+    shows what the thread waits for.
     """
     name = thread_id or next((record.event.thread_id for record in records), "a thread")
     shown = records[-MAX_RECORDS:]
     # A clock may have been set back between two records.
     times = sorted({record.at for record in shown})
-    start, end = (times[0], times[-1]) if times else (0.0, 0.0)
     reader = _Reader()
     for record in records:
         reader.read(record.at, record.event)
+    wait = None if snapshot is None or now is None else wait_of(snapshot)
+    if wait is not None and now is not None:
+        times = _times_until(now, times, wait)
+        reader.wait(wait, times)
+    start, end = (times[0], times[-1]) if times else (0.0, 0.0)
     bars = [_clipped(bar, start, end) for bar in reader.all_bars(end) if bar.end >= start]
     bars.sort(key=lambda bar: bar.start)
-    return Timeline(_clean(name), start, end, tuple(bars), tuple(times), len(records) - len(shown), was_pruned)
+    left_out = len(records) - len(shown)
+    return Timeline(_clean(name), start, end, tuple(bars), tuple(times), left_out, was_pruned, wait is not None)
+
+
+def _times_until(now: float, times: Sequence[float], wait: Wait) -> list[float]:
+    """Return the times of a timeline that continues to `now`. A wait that began before the first record adds no time."""
+    since = [wait.since] if wait.since is not None and times and times[0] < wait.since < now else []
+    return sorted({*times, *since, max([now, *times[-1:]])})
 
 
 def _clipped(bar: Bar, start: float, end: float) -> Bar:
@@ -215,15 +241,22 @@ class _Reader:
     def _waits(self, at: float, event: e.Event) -> None:
         match event:
             case e.StateChanged(dest=State.RATE_LIMITED):
-                self._begin("waits", "rate limit", "rate limit", _WAIT, at)
+                self._begin("waits", RATE_LIMIT, RATE_LIMIT, _WAIT, at)
             case e.StateChanged(source=State.RATE_LIMITED):
-                self._end("waits", "rate limit", at)
+                self._end("waits", RATE_LIMIT, at)
             case e.RequestFailed(will_retry=True):
                 self._begin("waits", event.operation, f"retry of {event.operation}", _WAIT, at)
             case e.RequestFailed():
                 self._mark("waits", f"{event.operation} failed", _BAD, at)
             case e.ThreadStalled():
                 self._begin("waits", "stalled", "stalled", _BAD, event.since)
+
+    def wait(self, wait: Wait, times: Sequence[float]) -> None:
+        """Add a wait that has not ended, and the number of queued messages, to the bars. `times[-1]` is now."""
+        since = times[-2:][0] if wait.since is None else wait.since
+        self._begin("waits", wait.name, wait.name, _BAD if wait.needs_person else _WAIT, since)
+        if wait.queued:
+            self._mark("messages", f"{wait.queued:,} queued", _WAIT, times[-1])
 
     def _begin(self, lane: str, key: str, name: str, colour: State, at: float) -> None:
         """Begin a bar, unless it has begun before."""

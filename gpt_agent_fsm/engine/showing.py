@@ -32,6 +32,7 @@ __all__ = [
     "moment",
     "printable",
     "texts_of",
+    "timeline_of_thread",
     "waiting_for",
     "was_pruned",
 ]
@@ -56,9 +57,12 @@ def waiting_for(row: ThreadRow) -> str:
 
 def explanation(saved: Saved, settings: Settings, now: float, halt: str = "") -> str:
     """Return the sentences of `explain` about a thread of a store. `halt` says why nothing happens, if this is so."""
-    # If nothing carries out the accepted commands, they count as carried out.
-    snapshot = repaired(saved, (), settings, now).snapshot if halt else saved.snapshot
-    return explain(snapshot, settings, now, saved.due, halt=halt)
+    return explain(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
+
+
+def _shown(saved: Saved, settings: Settings, now: float, halt: str) -> Snapshot:
+    """Return the snapshot to show. If nothing carries out the accepted commands, they count as carried out."""
+    return repaired(saved, (), settings, now).snapshot if halt else saved.snapshot
 
 
 def was_pruned(records: Sequence[Record], saved: Saved) -> bool:
@@ -73,6 +77,20 @@ def diagram_of_thread(store: Store, snapshot: Snapshot, last_seq: int) -> diagra
     """
     recent = history_page(store, snapshot.thread_id, max(0, last_seq - _RECENT))
     return diagrams.diagram_of(snapshot.state, [record.event for record in recent])
+
+
+def timeline_of_thread(
+    records: Sequence[Record],
+    saved: Saved,
+    settings: Settings,
+    now: float,
+    halt: str = "",
+    *,
+    was_pruned: bool,
+) -> diagrams.Timeline:
+    """Return the timeline of a thread of a store. The arguments are as in `explanation` and in `timeline_of`."""
+    snapshot = _shown(saved, settings, now, halt)
+    return diagrams.timeline_of(records, snapshot.thread_id, was_pruned=was_pruned, snapshot=snapshot, now=now)
 
 
 # --- texts --------------------------------------------------------------------------------------------

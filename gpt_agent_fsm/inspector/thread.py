@@ -21,6 +21,7 @@ from gpt_agent_fsm.engine.showing import (
     moment,
     printable,
     texts_of,
+    timeline_of_thread,
 )
 from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.events import ToolApprovalRequested
@@ -150,7 +151,8 @@ def _machine(source: Source, saved: Saved) -> str:
 def _timeline(source: Source, saved: Saved) -> str:
     thread_id = saved.snapshot.thread_id
     records = history_page(source.store, thread_id, 0, _TIMELINE, newest=True)
-    shown = diagrams.timeline_of(records, thread_id, was_pruned=len(records) < min(saved.last_seq, _TIMELINE))
+    pruned, halt = len(records) < min(saved.last_seq, _TIMELINE), source.halt(thread_id)
+    shown = timeline_of_thread(records, saved, source.settings, time.time(), halt, was_pruned=pruned)
     return diagrams.timeline_svg(shown, styled=False)
 
 

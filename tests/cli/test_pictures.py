@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from gpt_agent_fsm import Runtime, diagrams
-from gpt_agent_fsm.cli import commands
+from gpt_agent_fsm.cli import commands, pictures
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing import Answer, Call, SimulatedServer, VirtualScheduler
 
@@ -45,9 +45,14 @@ def records(path, thread_id):
 
 
 @pytest.mark.parametrize("form", ["text", "svg"])
-def test_timeline_prints_the_timeline_of_a_thread(run, path, thread_id, form):
+def test_timeline_prints_the_timeline_of_a_thread_until_now(run, path, thread_id, form, monkeypatch):
+    with contextlib.closing(SQLStore(f"sqlite:///{path}", read_only=True)) as store:
+        told, snapshot = store.history(thread_id), store.load(thread_id).snapshot
+    now = told[-1].at + 50
+    monkeypatch.setattr(pictures.time, "time", lambda: now)
     result = run("timeline", thread_id, "--store", f"sqlite:///{path}", "--format", form)
-    expected = diagrams.TIMELINE_FORMATS[form](diagrams.timeline_of(records(path, thread_id), thread_id))
+    expected = diagrams.TIMELINE_FORMATS[form](diagrams.timeline_of(told, snapshot=snapshot, now=now))
+    assert "output of get_weather" in expected
     assert (result.exit_code, result.stdout, result.stderr) == (0, expected, "")
     assert "get_weather" in result.stdout
     assert "secret" not in result.stdout

@@ -7,6 +7,21 @@ from gpt_agent_fsm import events as e
 from gpt_agent_fsm.diagrams import timeline_of
 from gpt_agent_fsm.diagrams.timeline import MAX_RECORDS
 from gpt_agent_fsm.ports import Record
+from tests.story import (
+    LOCATE,
+    MEASURE,
+    awaiting,
+    creating,
+    idle,
+    parked,
+    polling,
+    posting,
+    rate_limited,
+    reading,
+    say,
+    submitting,
+    waiting,
+)
 
 COMMON = {"thread_id": "thread_1", "run_id": "run_1", "assistant_id": "asst_1"}
 
@@ -106,6 +121,56 @@ def test_the_retries_of_a_request_are_one_wait_that_the_next_event_ends():
 def test_a_stalled_thread_waits_since_the_wait_began():
     stalled = make(e.ThreadStalled, reason="secret", since=2.0, next_look=None)
     assert ("waits", "stalled", 2, 400) in shown((1, STARTED), (302, stalled), (400, COMPLETED))
+
+
+@pytest.mark.parametrize(
+    ("story", "name"),
+    [
+        (posting, "posting of a message"),
+        (creating, "creation of a run"),
+        (polling, "answer of run_1"),
+        (lambda: awaiting(LOCATE), "output of locate"),
+        (lambda: awaiting(LOCATE, MEASURE), "output of locate and 1 more"),
+        (submitting, "outputs of run_1"),
+        (rate_limited, "rate limit"),
+        (reading, "messages of run_1"),
+    ],
+)
+def test_a_thread_that_is_not_at_rest_waits_for_something_until_now(story, name):
+    timeline = timeline_of(records((1, STARTED), (3, ASKED)), snapshot=waiting(story(), 2.0).snapshot, now=500.0)
+    assert (timeline.end, timeline.times, timeline.lasts) == (500.0, (1, 2.0, 3, 500.0), True)
+    (wait,) = (bar for bar in timeline.bars if bar.lane == "waits")
+    assert (wait.name, wait.start, wait.end, wait.is_open) == (name, 2.0, 500.0, True)
+    (run,) = (bar for bar in timeline.bars if bar.lane == "runs")
+    assert (run.end, run.is_open) == (500.0, True)
+
+
+def test_a_parked_queue_waits_since_the_last_record_and_its_messages_are_counted():
+    bars = timeline_of(records((1, STARTED), (3, COMPLETED)), snapshot=parked().snapshot, now=500.0).bars
+    assert ("waits", "parked", 3, 500.0) in [(bar.lane, bar.name, bar.start, bar.end) for bar in bars]
+    assert ("messages", "1 queued", 500.0) in [(bar.lane, bar.name, bar.start) for bar in bars]
+
+
+def test_the_messages_behind_a_run_are_counted_and_not_shown():
+    snapshot = polling().tell(say("secret", "k2"), say("secret", "k3")).snapshot
+    timeline = timeline_of(records((1, STARTED)), snapshot=snapshot, now=9.0)
+    assert "2 queued" in [bar.name for bar in timeline.bars]
+    assert "secret" not in repr(timeline)
+
+
+def test_a_thread_at_rest_ends_at_its_last_record_whatever_the_time_is():
+    told = records((1, STARTED), (3, COMPLETED))
+    assert timeline_of(told, snapshot=idle().snapshot, now=500.0) == timeline_of(told)
+
+
+def test_a_thread_without_records_may_wait():
+    timeline = timeline_of([], "thread_1", snapshot=posting().snapshot, now=500.0)
+    assert {(bar.name, bar.start) for bar in timeline.bars} == {("posting of a message", 500.0), ("1 queued", 500.0)}
+
+
+def test_a_clock_that_was_set_back_since_the_last_record_breaks_no_wait():
+    timeline = timeline_of(records((10, STARTED)), snapshot=waiting(polling(), 10.0).snapshot, now=4.0)
+    assert (timeline.start, timeline.end) == (10, 10)
 
 
 @pytest.mark.parametrize("kind", e.Event.__args__, ids=lambda kind: kind.__name__)
