@@ -78,9 +78,9 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
 def timeline(thread_id: str, url: str, format_: str) -> None:
     """Show what happened to a thread, and when.
 
-    The timeline shows states, runs, tool calls, approvals and waits. If the thread is not at rest, the timeline continues
-    to now, and names what the thread waits for. It contains names, ids and times, but never the
-    text of a message. So it can be pasted into an issue.
+    The timeline shows states, runs, tool calls, approvals and waits. If the thread is not at rest, the timeline
+    continues to now, and names what the thread waits for. It contains names, ids and times, but never the text of a
+    message. So it can be pasted into an issue.
 
     \b
     Examples:

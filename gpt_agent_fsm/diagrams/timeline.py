@@ -122,7 +122,7 @@ def timeline_of(
 
 
 def _times_until(now: float, times: Sequence[float], wait: Wait) -> list[float]:
-    """Return the times of a timeline that continues to `now`. A wait that began before the first record adds no time."""
+    """Return the times of a timeline until `now`. A wait that began before the first record adds no time."""
     since = [wait.since] if wait.since is not None and times and times[0] < wait.since < now else []
     return sorted({*times, *since, max([now, *times[-1:]])})
 

@@ -23,6 +23,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = ["Finding", "FindingKind", "find", "reason_of", "repaired"]
 
 _EXPIRED = "expired"
+_START = "start your program, the one whose Runtime has this store."
 _NOT_CARRIED_OUT = '{"error":"The call was not carried out."}'
 
 
@@ -95,7 +96,7 @@ def _call(snapshot: Snapshot, call: ToolCall, settings: Settings, now: float) ->
             kind=FindingKind.APPROVAL,
             thread_id=snapshot.thread_id,
             problem=f"The call {what} waits for an approval. {behind}".rstrip(),
-            advice="Call approve() or deny() in the program that owns the store.",
+            advice="Call approve() or deny() in the program whose Runtime has this store.",
             repair="" if may_decide else f"Deny the call {call.id}, so that the model gets an error as its output?",
             commands=() if may_decide else (deny,),
         )
@@ -156,11 +157,7 @@ def _unfinished(snapshot: Snapshot, *, owned: bool) -> Finding:
         thread_id=snapshot.thread_id,
         problem=reason_of(snapshot),
         advice="This needs the server: "
-        + (
-            "call cancel_run() to end the run."
-            if owned
-            else "start the program that owns the store; it resumes the run."
-        ),
+        + ("call cancel_run() to end the run." if owned else f"{_START} It resumes the run."),
     )
 
 
@@ -170,7 +167,7 @@ def _waiting(snapshot: Snapshot, *, owned: bool) -> Finding:
         thread_id=snapshot.thread_id,
         problem=reason_of(snapshot),
         advice="This needs the server: "
-        + ("call discard_queue() to drop what was not sent." if owned else "start the program that owns the store."),
+        + ("call discard_queue() to drop what was not sent." if owned else f"{_START} It continues."),
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import socket
 import sqlite3
@@ -18,11 +19,11 @@ from rich.console import Console
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
-from gpt_agent_fsm.cli.looking import output
+from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore, schema
 from gpt_agent_fsm.stores.holder import Holder
-from tests.story import LOCATE, Story, awaiting, idle, parked, polling, say
+from tests.story import LOCATE, MEASURE, Story, awaiting, idle, parked, polling, say
 
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -174,21 +175,57 @@ def test_explain_says_what_helps(run, path):
 def test_explain_names_the_command_that_helps_while_no_process_drives_the_thread(run, path, monkeypatch):
     keep(path, awaiting(LOCATE), parked(), polling())
     answer, drop, nothing = (run("explain", f"thread_{number}", "--store", path).output for number in (1, 2, 3))
-    assert answer.endswith(
-        " On the command line, run gpt-agent-fsm doctor with --repair to answer the call call_1 with an error.\n"
-    )
-    assert "doctor with --repair to drop the messages that were not sent" in drop
-    assert "command line" not in nothing
+    assert answer.splitlines()[1:] == [
+        "To answer the call call_1 with an error, run:",
+        f"  gpt-agent-fsm doctor thread_1 --repair --store {path}",
+    ]
+    assert drop.splitlines()[1].startswith("To drop the messages that were not sent")
+    assert "gpt-agent-fsm" not in nothing
     with contextlib.closing(SQLStore(f"sqlite:///{path}")):
         holder = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
-        assert "command line" not in run("explain", "thread_1", "--store", path).output
+        assert "gpt-agent-fsm" not in run("explain", "thread_1", "--store", path).output
+
+
+def test_a_command_that_is_named_can_be_copied(run, tmp_path):
+    path = str(tmp_path / "my agents.db")
+    keep(path, parked())
+    (command,) = json.loads(run("explain", "thread_1", "--store", path, "--json").output)["commands"].values()
+    assert command in run("doctor", "thread_1", "--store", path).output
+    assert command in json.loads(run("doctor", "--all", "--store", path, "--json").output)[0]["command"]
+    program, *words = shlex.split(command)
+    assert (program, run(*words, "--yes").exit_code) == ("gpt-agent-fsm", 0)
+
+
+def test_a_command_that_is_named_leaves_out_a_store_of_the_environment(run, path):
+    keep(path, parked())
+    told = run("explain", "thread_1", env={"GPT_AGENT_STORE": path}).output
+    assert told.endswith("\n  gpt-agent-fsm doctor thread_1 --repair\n")
+
+
+@pytest.mark.parametrize("command", ["explain", "doctor"])
+def test_a_command_that_is_named_has_no_password(run, path, command, monkeypatch):
+    keep(path, Story(attrs.evolve(parked().snapshot, assistant_id="chat")))
+    url = "postgresql://ann:S3cret@host/agents"
+    monkeypatch.setattr(opening, "url_of", lambda _: f"sqlite:///{path}")
+    told = run(command, "thread_1", "--store", url).output
+    assert "S3cret" not in told
+    assert told.count("'postgresql://ann:***@host/agents'") == 2
 
 
 def test_explain_names_the_chat_for_a_thread_of_a_chat(run, path):
     keep(path, Story(attrs.evolve(idle().snapshot, assistant_id="chat")))
-    advice = " On the command line, run gpt-agent-fsm chat with --db and --thread to continue it.\n"
+    advice = f"To continue the conversation, run:\n  gpt-agent-fsm chat --db {path} --thread thread_1\n"
     assert run("explain", "thread_1", "--store", path).output.endswith(advice)
+    assert run("explain", "thread_1", env={"GPT_AGENT_STORE": path}).output.endswith(advice)
+
+
+def test_the_doctor_names_the_chat_for_a_thread_of_a_chat(run, path):
+    keep(path, *(Story(attrs.evolve(story.snapshot, assistant_id="chat")) for story in (polling(), awaiting(LOCATE))))
+    advice = "  To continue the conversation, run:\n    gpt-agent-fsm chat --db"
+    assert run("doctor", "--all", "--store", path).output.count(advice) == 2
+    repaired = run("doctor", "thread_2", "--store", path, "--repair", "--yes")
+    assert f"To send it in a chat, run:\n    gpt-agent-fsm chat --db {path} --thread thread_2\n" in repaired.output
 
 
 @pytest.mark.parametrize("command", LOOKS)
@@ -308,25 +345,46 @@ def test_a_repair_is_asked_for_and_makes_the_thread_well(run, path):
 def test_the_doctor_names_the_command_before_the_method_if_a_repair_is_possible(run, path, monkeypatch):
     keep(path, parked(), polling())
     advice = (
-        "  Run doctor with --repair to drop the messages that were not sent, and the run that was not created. "
-        "In a program: remove the cause"
+        "  To drop the messages that were not sent, and the run that was not created, run:\n"
+        f"    gpt-agent-fsm doctor thread_1 --repair --store {path}\n"
+        "  In a program: remove the cause"
     )
     output = run("doctor", "--all", "--store", path).output
     assert advice in output
     assert output.count("--repair") == 1
-    assert advice.strip() in run("doctor", "thread_1", "--store", path, "--json").output
-    assert advice not in run("doctor", "--all", "--store", path, "--repair", input="n\n").output
+    assert "--repair" not in run("doctor", "--all", "--store", path, "--repair", input="n\n").output
     with contextlib.closing(SQLStore(f"sqlite:///{path}")), monkeypatch.context() as patched:
         holder = os.getpid()
         patched.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
         assert "--repair" not in run("doctor", "thread_1", "--store", path).output
 
 
-def test_a_repair_that_still_needs_the_server_says_so(run, path):
+def test_a_repair_that_the_server_does_not_know_yet_says_which_program_sends_it_and_is_no_failure(run, path):
     keep(path, awaiting(LOCATE))
     result = run("doctor", "--all", "--store", path, "--repair", "--yes")
-    assert result.exit_code == 1
-    assert "This needs the server: start the program" in result.output
+    assert result.exit_code == 0
+    assert result.output.endswith(
+        "thread_1: repaired. The server does not know this yet.\n"
+        "  Your program, the one whose Runtime has this store, sends it when it starts, and follows the run.\n"
+        "All is well.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stories", "answers", "code"),
+    [
+        ([idle()], "", 0),
+        ([parked(), awaiting(LOCATE)], "y\ny\n", 0),
+        ([parked(), awaiting(LOCATE)], "y\nn\n", 1),
+        ([awaiting(LOCATE, MEASURE)], "y\nn\n", 1),
+        ([awaiting(LOCATE, MEASURE)], "y\ny\n", 0),
+        ([polling()], "", 1),
+        ([parked(), polling()], "y\n", 1),
+    ],
+)
+def test_the_doctor_exits_with_1_if_something_is_left_after_the_repairs(run, path, stories, answers, code):
+    keep(path, *stories)
+    assert run("doctor", "--all", "--store", path, "--repair", input=answers).exit_code == code
 
 
 def test_a_repair_says_what_was_found_what_was_done_and_what_is_left(run, path):
@@ -340,9 +398,9 @@ def test_a_repair_says_what_was_found_what_was_done_and_what_is_left(run, path):
         "  Answer the call call_1 with an error? Yes.",
         "  Repaired.",
         "thread_3: stuck run. The run run_1 is in progress on the server.",
-        "  This needs the server: start the program that owns the store; it resumes the run.",
-        "thread_2: repaired, but this was not sent to the server yet.",
-        "  This needs the server: start the program that owns the store; it resumes the run.",
+        "  This needs the server: start your program, the one whose Runtime has this store. It resumes the run.",
+        "thread_2: repaired. The server does not know this yet.",
+        "  Your program, the one whose Runtime has this store, sends it when it starts, and follows the run.",
     ]
 
 
@@ -352,14 +410,19 @@ def test_a_refused_repair_is_left_and_shown_once(run, path):
     assert [line.split(".")[0] for line in result.output.splitlines() if line.startswith("thread_")] == [
         "thread_1: parked queue",
         "thread_2: open call",
-        "thread_2: repaired, but this was not sent to the server yet",
+        "thread_2: repaired",
     ]
-    assert "  Remove the cause, and call connect() to try again." in result.output
+    assert "  In a program: remove the cause, and call connect() to try again." in result.output
 
 
 def test_a_question_without_an_answer_repairs_nothing(run, path):
     keep(path, parked())
-    assert run("doctor", "--all", "--store", path, "--repair", input="").exit_code == 1
+    unanswered = run("doctor", "--all", "--store", path, "--repair", input="")
+    assert unanswered.exit_code == 1
+    assert unanswered.stderr == (
+        "Error: The input has ended without an answer. To carry out all possible repairs without a question, add "
+        "--yes.\n"
+    )
     assert run("doctor", "--all", "--store", path).exit_code == 1
 
 
@@ -462,14 +525,14 @@ def test_prune_says_why_threads_keep_their_events(run, path, tmp_path):
     assert run("prune", "--older-than", "30d", "--store", path).output == (
         "0 events were forgotten.\n"
         "2 threads are not at rest and keep all their events until the next program on this store has finished them, "
-        "or a person has; gpt-agent-fsm doctor --all says where a person must act.\n"
+        f"or a person has. To see where a person must act: gpt-agent-fsm doctor --all --store {path}\n"
     )
     recent = str(tmp_path / "recent.db")
     keep(recent, idle(), awaiting(LOCATE), idle(), at=time.time())
     assert run("prune", "--older-than", "30d", "--store", recent).output == (
         "0 events were forgotten.\n"
         "1 thread is not at rest and keeps all its events until the next program on this store has finished it, "
-        "or a person has; gpt-agent-fsm doctor --all says where a person must act.\n"
+        f"or a person has. To see where a person must act: gpt-agent-fsm doctor --all --store {recent}\n"
         "2 threads at rest have only younger events.\n"
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
+from gpt_agent_fsm.cli.chat.options import ASSISTANT
 from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.cli.values import without_password
 from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, repaired
 from gpt_agent_fsm.engine.protocols import Saved
 from gpt_agent_fsm.engine.showing import printable
@@ -17,7 +21,7 @@ from gpt_agent_fsm.stores.holder import is_held
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
 
-__all__ = ["doctor", "effect_of"]
+__all__ = ["chat_command", "doctor", "effect_of"]
 
 
 @click.command(short_help="Find threads that need a person, and repair them.")
@@ -42,10 +46,12 @@ def doctor(
 ) -> None:
     """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues.
 
-    Exits with 0 if all is well, and with 1 if something was found. Without --repair, the store is only read. --repair
-    writes to the store, and is refused while another process holds the store. A repair drops a parked queue, answers an
-    open call with an error, or denies a call that waits for an approval. The next program on the store sends the
-    answers; the command itself asks no server.
+    Without --repair, the store is only read. --repair writes to the store, and is refused while another process holds
+    the store. A repair drops a parked queue, answers an open call with an error, or denies a call that waits for an
+    approval. The command itself asks no server: the next program on the store sends the answers.
+
+    Exits with 0 if nothing is left to do here: nothing was found, or --repair has repaired all that was found. Exits
+    with 1 if something is left.
 
     \b
     Examples:
@@ -68,9 +74,7 @@ def doctor(
         owned = not repair and is_held(store)
         found = _examine(store, thread_id, owned=owned)
         if repair:
-            repaired_threads = _repair(store, found, yes=yes)
-            shown, found = found, _examine(store, thread_id, owned=False)
-            _print_left([finding for finding in found if finding not in shown], repaired_threads)
+            found = _repair(store, found, thread_id, yes=yes)
         else:
             _print(found, as_json=as_json, may_repair=not owned)
         if not found and not said and not as_json:
@@ -78,34 +82,52 @@ def doctor(
     sys.exit(1 if found or said else 0)
 
 
-def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[Finding]:
+@attrs.frozen
+class _Case:
+    """A finding, and whether a chat can continue its thread."""
+
+    finding: Finding
+    is_of_chat: bool
+
+
+def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[_Case]:
     settings, now = opening.settings(), time.time()
     if thread_id is not None:
         every = {thread_id: opening.load(store, thread_id)}
     else:
         every = {row.snapshot.thread_id: Saved(snapshot=row.snapshot) for row in store.threads()}
         every |= store.unfinished()
-    return [finding for saved in every.values() for finding in find(saved, settings, now, owned=owned)]
+    return [
+        _Case(finding, saved.snapshot.assistant_id == ASSISTANT)
+        for saved in every.values()
+        for finding in find(saved, settings, now, owned=owned)
+    ]
 
 
-def _print(found: list[Finding], *, as_json: bool, may_repair: bool) -> None:
+def _print(cases: list[_Case], *, as_json: bool, may_repair: bool) -> None:
     if as_json:
-        output.print_json_array(
-            [
-                {
-                    "thread_id": finding.thread_id,
-                    "kind": str(finding.kind),
-                    "problem": finding.problem,
-                    "advice": _advice(finding, may_repair=may_repair),
-                    "can_repair": bool(finding.commands),
-                }
-                for finding in found
-            ]
-        )
+        output.print_json_array([_fields(case.finding, may_repair=may_repair) for case in cases])
         return
-    for finding in found:
-        _print_problem(finding)
-        _print_below(_advice(finding, may_repair=may_repair))
+    for case in cases:
+        _print_problem(case.finding)
+        if may_repair and case.finding.commands:
+            _print_command(effect_of(case.finding), _repair_command(case.finding))
+        _print_advice(case, may_repair=may_repair)
+
+
+def _fields(finding: Finding, *, may_repair: bool) -> dict[str, object]:
+    return {
+        "thread_id": finding.thread_id,
+        "kind": str(finding.kind),
+        "problem": finding.problem,
+        "advice": finding.advice,
+        "can_repair": bool(finding.commands),
+        "command": _repair_command(finding) if may_repair and finding.commands else None,
+    }
+
+
+def _repair_command(finding: Finding) -> str:
+    return opening.command("doctor", finding.thread_id, "--repair")
 
 
 def _print_problem(finding: Finding) -> None:
@@ -117,11 +139,18 @@ def _print_below(sentence: str) -> None:
     click.echo(f"  {printable(sentence)}")
 
 
-def _advice(finding: Finding, *, may_repair: bool) -> str:
-    """Return what a person can do. A person at a terminal cannot call a method, so the command comes first."""
-    if not finding.commands or not may_repair:
-        return finding.advice
-    return f"Run doctor with --repair to {effect_of(finding)}. In a program: {_continued(finding.advice)}"
+def _print_command(effect: str, command: str) -> None:
+    """Print a command in a line of its own, so that a person can copy it."""
+    _print_below(f"To {effect}, run:")
+    _print_below(f"  {command}")
+
+
+def _print_advice(case: _Case, *, may_repair: bool) -> None:
+    """Print what a person can do in a program, or in a chat if no process drives the thread."""
+    advice = case.finding.advice
+    _print_below(f"In a program: {_continued(advice)}" if may_repair and case.finding.commands else advice)
+    if may_repair and case.is_of_chat:
+        _print_command("continue the conversation", chat_command(case.finding.thread_id))
 
 
 def effect_of(finding: Finding) -> str:
@@ -133,35 +162,55 @@ def _continued(sentence: str) -> str:
     return f"{sentence[0].lower()}{sentence[1:]}"
 
 
-def _repair(store: SQLStore, found: list[Finding], *, yes: bool) -> set[str]:
-    """Show the findings, and carry out the repairs that the person wants. Return the ids of the repaired threads."""
+def _repair(store: SQLStore, shown: list[_Case], thread_id: str | None, *, yes: bool) -> list[_Case]:
+    """Show the cases, carry out the repairs that the person wants, and return the cases that are left."""
     done = set()
-    for finding in found:
+    for case in shown:
+        finding = case.finding
         _print_problem(finding)
         if finding.commands and _is_wanted(finding.repair, yes=yes):
             _carry_out(store, finding)
             _print_below("Repaired.")
             done.add(finding.thread_id)
         else:
-            _print_below(finding.advice)
-    return done
+            _print_advice(case, may_repair=True)
+    left = []
+    for case in _examine(store, thread_id, owned=False):
+        if case.finding.thread_id in done and case.finding.kind in (FindingKind.STUCK_RUN, FindingKind.UNFINISHED):
+            _print_repaired(case)
+        else:
+            left.append(case)
+    _print([case for case in left if case not in shown], as_json=False, may_repair=True)
+    return left
 
 
 def _is_wanted(question: str, *, yes: bool) -> bool:
     if yes:
         _print_below(f"{question} Yes.")
-    return yes or click.confirm(f"  {printable(question)}")
+        return True
+    try:
+        return click.confirm(f"  {printable(question)}")
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        click.echo()
+        raise click.ClickException(
+            "The input has ended without an answer. To carry out all possible repairs without a question, add --yes."
+        ) from None
 
 
-def _print_left(left: list[Finding], repaired_threads: set[str]) -> None:
-    """Print what was found only after the repairs."""
-    for finding in left:
-        if finding.thread_id in repaired_threads and finding.kind in (FindingKind.STUCK_RUN, FindingKind.UNFINISHED):
-            # This is not another problem: the thread continues from the repair as soon as a program drives it.
-            click.echo(f"{printable(finding.thread_id)}: repaired, but this was not sent to the server yet.")
-            _print_below(finding.advice)
-        else:
-            _print([finding], as_json=False, may_repair=True)
+def _print_repaired(case: _Case) -> None:
+    """Say who continues from a repair. This is not another problem: the next program on the store does so by itself."""
+    click.echo(f"{printable(case.finding.thread_id)}: repaired. The server does not know this yet.")
+    _print_below("Your program, the one whose Runtime has this store, sends it when it starts, and follows the run.")
+    if case.is_of_chat:
+        _print_command("send it in a chat", chat_command(case.finding.thread_id))
+
+
+def chat_command(thread_id: str) -> str:
+    """Return the command that continues the thread of a chat. A chat reads no environment variable for its database."""
+    url = without_password(click.get_current_context().params["url"])
+    return printable(shlex.join(["gpt-agent-fsm", "chat", "--db", url, "--thread", thread_id]))
 
 
 def _carry_out(store: SQLStore, finding: Finding) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +15,8 @@ from click.core import ParameterSource
 
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
-from gpt_agent_fsm.cli.values import FILE_OR_URL, database, url_of
+from gpt_agent_fsm.cli.values import FILE_OR_URL, database, url_of, without_password
+from gpt_agent_fsm.engine.showing import printable
 from gpt_agent_fsm.errors import GptAgentError, StoreError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_json",
+    "command",
     "complaints",
     "load",
     "opened",
@@ -67,6 +70,13 @@ def was_given(option: str) -> bool:
     return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
 
 
+def command(*words: str) -> str:
+    """Return a command that a person can copy. It names the store as the person has named it, without a password."""
+    url = click.get_current_context().params.get("url")
+    store = ["--store", without_password(url)] if url is not None and was_given("url") else []
+    return printable(shlex.join(["gpt-agent-fsm", *words, *store]))
+
+
 def take_over_options(command: F) -> F:
     """Add the options `--take-over` and `--force`, which allow a command to write to a store that is held."""
     force = click.option("--force", is_flag=True, help="With --take-over: even if the process seems to run.")(command)
@@ -85,10 +95,7 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
         except ImportError as error:
             raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
         except click.Abort:
-            # click ends a question in this way, after Ctrl-C and at the end of the input.
-            if sys.stdin.isatty():
-                sys.exit(INTERRUPTED)
-            raise click.ClickException("The input has ended without an answer.") from None
+            sys.exit(INTERRUPTED)  # click ends a question in this way, after Ctrl-C and after Ctrl-D
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
@@ -135,7 +142,7 @@ def load(store: SQLStore, thread_id: str) -> Saved:
     """Return the data of a thread, which must exist."""
     saved = store.load(thread_id)
     if saved is None:
-        advice = "check the id and --store. gpt-agent-fsm threads lists the ids."
+        advice = f"check the id and --store. To list the ids: {command('threads')}"
         raise click.ClickException(f"There is no thread {thread_id!r} in this store; {advice}")
     return saved
 

@@ -55,8 +55,7 @@ def prune(*, url: str, older_than: timedelta, take_over: bool, force: bool) -> N
         they = "it" if busy == 1 else "them"
         click.echo(
             f"{busy:,} {keeps} events until the next program on this store has finished {they}, "
-            "or a person has; "
-            "gpt-agent-fsm doctor --all says where a person must act."
+            f"or a person has. To see where a person must act: {opening.command('doctor', '--all')}"
         )
     if recent and not count:
         click.echo(f"{recent:,} {'thread at rest has' if recent == 1 else 'threads at rest have'} only younger events.")

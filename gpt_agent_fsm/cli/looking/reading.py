@@ -10,10 +10,10 @@ import click
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.chat.options import ASSISTANT
 from gpt_agent_fsm.cli.looking import opening, output
-from gpt_agent_fsm.cli.looking.doctor import effect_of
+from gpt_agent_fsm.cli.looking.doctor import chat_command, effect_of
 from gpt_agent_fsm.engine.diagnosing import find
 from gpt_agent_fsm.engine.protocols import Record, Saved
-from gpt_agent_fsm.engine.showing import NOT_HELD, explanation, fields_of, was_pruned
+from gpt_agent_fsm.engine.showing import NOT_HELD, explanation, fields_of, printable, was_pruned
 from gpt_agent_fsm.stores.holder import is_held
 
 __all__ = ["explain", "history"]
@@ -84,18 +84,23 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     with opening.opened(url) as store:
         saved, halt = opening.load(store, thread_id), "" if is_held(store) else NOT_HELD
     text = explanation(saved, settings, now, halt)
-    if halt and (commands := _commands(saved, settings, now)):
-        text = f"{text} On the command line, run {' or '.join(commands)}."
+    # While a process drives the thread, the commands are refused.
+    commands = _commands(saved, settings, now) if halt else {}
     if as_json:
-        output.print_json({"thread_id": thread_id, "state": str(saved.snapshot.state), "explanation": text})
-    else:
-        click.echo(output.paragraph(text))
+        state = str(saved.snapshot.state)
+        output.print_json({"thread_id": thread_id, "state": state, "explanation": text, "commands": commands})
+        return
+    click.echo(output.paragraph(text))
+    for effect, command in commands.items():
+        click.echo(f"To {printable(effect)}, run:\n  {command}")
 
 
-def _commands(saved: Saved, settings: Settings, now: float) -> list[str]:
-    """Return the commands that help the thread, each with its effect. They are refused while a process drives it."""
-    repairs = [effect_of(finding) for finding in find(saved, settings, now, owned=False) if finding.commands]
-    commands = [f"gpt-agent-fsm doctor with --repair to {' and '.join(repairs)}"] if repairs else []
+def _commands(saved: Saved, settings: Settings, now: float) -> dict[str, str]:
+    """Return the commands that help the thread, by their effects."""
+    thread_id = saved.snapshot.thread_id
+    effects = [effect_of(finding) for finding in find(saved, settings, now, owned=False) if finding.commands]
+    repair = opening.command("doctor", thread_id, "--repair")
+    commands = {" and ".join(effects): repair} if effects else {}
     if saved.snapshot.assistant_id == ASSISTANT:
-        commands.append("gpt-agent-fsm chat with --db and --thread to continue it")
+        commands["continue the conversation"] = chat_command(thread_id)
     return commands
