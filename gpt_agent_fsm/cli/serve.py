@@ -16,7 +16,7 @@ from gpt_agent_fsm.access import is_loopback
 from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
 from gpt_agent_fsm.cli.stopping import cannot_listen, stopped_by_signals
-from gpt_agent_fsm.cli.values import FILE_OR_URL, Number, is_like_a_url
+from gpt_agent_fsm.cli.values import FILE_OR_URL, Number, WholeNumber, is_like_a_url
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.local import ChatCompletionsModel, LocalServer, ScriptedModel
@@ -46,7 +46,7 @@ Examples:
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="The address to listen on; beyond loopback only with a key."
 )
-@click.option("--port", type=click.IntRange(0, 65_535), default=8080, show_default=True, help="0 chooses a free one.")
+@click.option("--port", type=WholeNumber(0, 65_535), default=8080, show_default=True, help="0 chooses a free one.")
 @click.option(
     "--db",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -70,7 +70,7 @@ Examples:
 )
 @click.option(
     "--model-workers",
-    type=click.IntRange(1),
+    type=WholeNumber(1),
     default=256,
     show_default=True,
     help="How many requests to the model are made at the same time; the others wait in order.",

@@ -9,7 +9,16 @@ from typing import Any
 
 import click
 
-__all__ = ["FILE_OR_URL", "Number", "database", "is_like_a_url", "not_blank", "url_of", "without_password"]
+__all__ = [
+    "FILE_OR_URL",
+    "Number",
+    "WholeNumber",
+    "database",
+    "is_like_a_url",
+    "not_blank",
+    "url_of",
+    "without_password",
+]
 
 _LIKE_A_URL = re.compile(r"@|password=|^(postgres|sqlite|mysql)\w*:", re.IGNORECASE)
 FILE_OR_URL = click.Path(readable=False)
@@ -30,6 +39,12 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return number
+
+
+class WholeNumber(click.IntRange):
+    """The type of the options that take a whole number in a range."""
+
+    name = "whole number"
 
 
 def not_blank(_: click.Context, __: click.Parameter, value: str | None) -> str | None:

@@ -47,6 +47,7 @@ from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing.kill_tools import calls_for, functions, tool_violations
+from gpt_agent_fsm.testing.number_options import number_from, whole_number_from
 
 __all__ = ["main"]
 
@@ -333,12 +334,19 @@ def _experiment(wire: str, kills: int, threads: int, seed: int, longest: float, 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.kill_test")
-    parser.add_argument("--kills", type=int, default=200, help="number of kills (default: %(default)s)")
-    parser.add_argument("--stops", type=int, default=20, help="number of stops (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=50, help="number of conversations (default: %(default)s)")
+    parser.add_argument(
+        "--kills", type=whole_number_from(0), default=200, help="number of kills (default: %(default)s)"
+    )
+    parser.add_argument("--stops", type=whole_number_from(0), default=20, help="number of stops (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=whole_number_from(1), default=50, help="number of conversations (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the kill times (default: %(default)s)")
     parser.add_argument(
-        "--longest", type=float, default=1.0, help="longest life of a process in seconds (default: %(default)s)"
+        "--longest",
+        type=number_from(0.1, 3600),
+        default=1.0,
+        help="longest life of a process in seconds (default: %(default)s)",
     )
     parser.add_argument("--wire", choices=list(_WIRES), default="assistants", help="default: %(default)s")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)

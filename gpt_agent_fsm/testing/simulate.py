@@ -23,6 +23,7 @@ from typing import get_args
 import attrs
 
 from gpt_agent_fsm.machine.table import STORIES
+from gpt_agent_fsm.testing.number_options import number_from, whole_number_from
 from gpt_agent_fsm.testing.simulation import BREAKING, HONEST, Life, Wire, simulate
 
 __all__ = ["main"]
@@ -132,14 +133,25 @@ def _print_missing_rows(counts: dict[str, int]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gpt_agent_fsm.testing.simulate")
-    parser.add_argument("--lives", type=int, default=5000, help="maximum number of lives (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further life after this time")
-    parser.add_argument("--at-least", type=int, default=0, help="fail if fewer lives were completed in time")
+    parser.add_argument(
+        "--lives", type=whole_number_from(0), default=5000, help="maximum number of lives (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=number_from(0), default=float("inf"), help="start no further life after this time"
+    )
+    parser.add_argument(
+        "--at-least", type=whole_number_from(0), default=0, help="fail if fewer lives were completed in time"
+    )
     parser.add_argument("--first-seed", type=int, default=0, help="the seeds count up from here (default: 0)")
     parser.add_argument("--breaking", action="store_true", help="use a network that violates the model")
     parser.add_argument("--cluster", action="store_true", help="let several workers share the store")
     parser.add_argument("--wire", choices=get_args(Wire), default="assistants", help="default: %(default)s")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
+    parser.add_argument(
+        "--workers",
+        type=whole_number_from(1, 1_000),
+        default=os.cpu_count() or 1,
+        help="processes (default: all cores)",
+    )
     parser.add_argument(
         "--rows", type=Path, metavar="FILE", help="write how often each row of the table was taken, as JSON"
     )

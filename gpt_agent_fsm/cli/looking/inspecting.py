@@ -8,13 +8,14 @@ import click
 
 from gpt_agent_fsm.cli.looking import opening
 from gpt_agent_fsm.cli.stopping import cannot_listen, stopped_by_signals
+from gpt_agent_fsm.cli.values import WholeNumber
 
 __all__ = ["inspect"]
 
 
 @click.command(short_help="Show the threads of a store in the browser.")
 @opening.store_option()
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default=True, help="0 chooses a free one.")
+@click.option("--port", type=WholeNumber(0, 65_535), default=0, show_default=True, help="0 chooses a free one.")
 @opening.without_traceback
 def inspect(*, url: str, port: int) -> None:
     """Serve web pages with the threads of a store, until Ctrl-C, and print their address.
