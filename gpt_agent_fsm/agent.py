@@ -20,7 +20,8 @@ from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import read_content
 from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
 from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, settle
-from gpt_agent_fsm.engine.run_options import RunOptions, options_text
+from gpt_agent_fsm.engine.run_options import RunOptions, check_names, options_text
+from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.objects import Failure, Usage
@@ -92,6 +93,7 @@ class Agent:
         does not support, and for a file that cannot be read. Raises `TypeError` for an unknown option, and for an
         object that is not a part.
         """
+        check_names("Agent.add_user_message", options, ("content", "when"))
         return self._send_message(uuid.uuid4().hex, content, when, options, None, stream=False)
 
     def _send_message(
@@ -242,6 +244,8 @@ class Agent:
         stream: bool,
     ) -> Question:
         """Send a message, and return the object that waits for its answer."""
+        method = "Agent.stream" if stream else "Agent.ask"
+        check_names(method, options, ("content", "timeout", "output", "when"))
         form, key = None if output is None else as_output(output), uuid.uuid4().hex
         question = Question(self._driver, self._roster.scheduler, key, timeout=timeout, output=form)
         try:
@@ -364,3 +368,7 @@ class Agent:
             name = escape(repr(self))
             picture = self.diagram() if self.alive else ""
         return f'<p><code>{name}</code></p><div style="overflow-x:auto">{picture}</div>'
+
+
+# The methods with options of a run check the names of their keywords themselves.
+explains_keywords(Agent, "wait", "submit_tool_output", "approve", "deny", "set_assistant_id", "diagram")

@@ -413,7 +413,9 @@ class Runtime:
             self._roster.release_all()
 
 
-explains_keywords(Runtime, "connect", "start")
+explains_keywords(
+    Runtime, "connect", "start", "download", "upload", "find", "get", "history", "handle_webhook", "add_trace"
+)
 
 
 def _agent_of(driver: Thread) -> Agent:

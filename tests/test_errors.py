@@ -126,6 +126,10 @@ def runtime():
     return Runtime(SERVER, scheduler=VirtualScheduler())
 
 
+def agent():
+    return runtime().start("asst_1")
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
@@ -140,6 +144,23 @@ def runtime():
             "Runtime.connect takes no argument 'thred_id'; did you mean 'thread_id'?",
         ),
         (lambda: runtime().start("a", kye="x"), "Runtime.start takes no argument 'kye'; did you mean 'key'?"),
+        (lambda: runtime().history("x", affter=1), "Runtime.history takes no argument 'affter'; did you mean 'after'?"),
+        (lambda: runtime().find(kee="x"), "Runtime.find takes no argument 'kee'; did you mean 'key'?"),
+        (lambda: agent().wait(timeot=1), "Agent.wait takes no argument 'timeot'; did you mean 'timeout'?"),
+        (lambda: agent().ask("x", timout=1), "Agent.ask takes no argument 'timout'; did you mean 'timeout'?"),
+        (lambda: agent().ask("x", timout=None), "Agent.ask takes no argument 'timout'; did you mean 'timeout'?"),
+        (lambda: agent().stream("x", otput=1), "Agent.stream takes no argument 'otput'; did you mean 'output'?"),
+        (
+            lambda: agent().add_user_message("x", modl="m"),
+            "Agent.add_user_message takes no argument 'modl'; did you mean 'model'?",
+        ),
+        (lambda: agent().approve("c", nte="x"), "Agent.approve takes no argument 'nte'; did you mean 'note'?"),
+        (lambda: agent().deny("c", reson="x"), "Agent.deny takes no argument 'reson'; did you mean 'reason'?"),
+        (
+            lambda: agent().submit_tool_output("c", outptu=1),
+            "Agent.submit_tool_output takes no argument 'outptu'; did you mean 'output'?",
+        ),
+        (lambda: agent().diagram(formt="svg"), "Agent.diagram takes no argument 'formt'; did you mean 'format'?"),
         (lambda: tool(aprove=True), "tool takes no argument 'aprove'; did you mean 'approve'?"),
         (
             lambda: tool(abs, zzz=1),

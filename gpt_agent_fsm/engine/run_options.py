@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 from gpt_agent_fsm.errors import unknown_keyword
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "options_text", "output_of"]
+__all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "check_names", "options_text", "output_of"]
 
 STREAM = "stream"
 """The name of an entry in the saved options of a run. The entry is True if the user wants a stream. The backend does
@@ -18,8 +18,6 @@ _RESERVED = "gpt_agent_fsm_"
 _MAX_ENTRIES = 12
 """How many metadata entries a program may set. The APIs keep 16 entries, and the library itself needs some of them."""
 _MAX_NAME, _MAX_VALUE = 64, 512
-_OF_METHODS = ("output", "timeout", "when")
-"""The other keywords of the methods that take options of a run."""
 _CHOICES = ("auto", "none", "required")
 
 
@@ -48,19 +46,22 @@ RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
 """The names of all options that a backend may support; `output` is the form of the answer."""
 
 
+def check_names(method: str, options: Iterable[str], others: Iterable[str]) -> None:
+    """Raise `TypeError` for an option that a method does not know. `others` are the other keywords of the method."""
+    if (error := unknown_keyword(method, options, (*others, *_CHECKS))) is not None:
+        raise error
+
+
 def options_text(
     options: Mapping[str, Any], output: Output | None, taken: Collection[str], backend: str, *, stream: bool = False
 ) -> str:
     """Return the options and the form of the answer as the text of a JSON object. Return "" if there is nothing to set.
 
     `taken` contains the names of the options that the backend supports. `stream` is True if the user wants a stream.
-    The backend need not support streams, because the library polls a run without a stream. Raises `TypeError` for an
-    unknown option. Raises `ValueError` for an option with a wrong value, and for an option that the backend does not
-    support.
+    The backend need not support streams, because the library polls a run without a stream. Raises `ValueError` for an
+    option with a wrong value, and for an option that the backend does not support. `check_names` must know the options.
     """
     wanted = {name: value for name, value in options.items() if value is not None}
-    if (error := unknown_keyword("a message", wanted, _CHECKS, _OF_METHODS)) is not None:
-        raise error
     for name, value in wanted.items():
         if problem := _CHECKS[name](value):
             raise ValueError(f"{name} must be {problem}, not {value!r}")
