@@ -14,10 +14,12 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.engine.protocols import CallLimits, Scheduler
 from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, TransientError
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["WaitingCaller", "announce_failure", "call_with_retries"]
 
+log: Log = get_logger(__name__)
 T = TypeVar("T")
 LIKELY_PERMANENT_ATTEMPTS = 3
 """The maximum number of attempts if a retry within seconds rarely helps. It is small, so that the caller fails fast."""
@@ -100,7 +102,10 @@ class WaitingCaller:
         return call_limits(self._scheduler.clock, settings or self._settings)
 
     def request(self, operation: str, thread_id: str, request: Callable[[], T], *, repeatable: bool = True) -> T:
-        """Call `request` and return its result. Retry while a retry may help; see `call_with_retries`."""
+        """Call `request` and return its result. Retry while a retry may help; see `call_with_retries`.
+
+        The traceback of an `ApiError` begins here. The message says what happened, and the log has the whole traceback.
+        """
 
         def open_request() -> T:
             self._check_open()
@@ -109,16 +114,20 @@ class WaitingCaller:
         def on_failure(error: ApiError, attempt: int, pause: float | None) -> None:
             announce_failure(operation, thread_id, error, attempt, will_retry=pause is not None)
 
-        return call_with_retries(
-            open_request,
-            settings=self._settings,
-            longest_wait=self._settings.request_timeout,
-            sleep=self._scheduler.sleep,
-            rng=self._random,
-            on_failure=on_failure,
-            min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
-            repeatable=repeatable,
-        )
+        try:
+            return call_with_retries(
+                open_request,
+                settings=self._settings,
+                longest_wait=self._settings.request_timeout,
+                sleep=self._scheduler.sleep,
+                rng=self._random,
+                on_failure=on_failure,
+                min_attempts_if_answered=LIKELY_PERMANENT_ATTEMPTS,
+                repeatable=repeatable,
+            )
+        except ApiError as error:
+            log.debug("%s failed", operation, exc_info=error)
+            raise error.with_traceback(None) from None
 
 
 def announce_failure(operation: str, thread_id: str, error: ApiError, attempt: int, *, will_retry: bool) -> None:

@@ -1,6 +1,7 @@
 """The loop that repeats a request for a caller who waits."""
 
 import random
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -163,3 +164,20 @@ def test_the_log_names_the_thread_or_else_the_operation_when_a_handler_fails(cap
     with signals.request_failed.connected_to(receiver):
         assert announce(Caller(transient()), thread_id) == "done"
     assert f"{named}handler" in caplog.text
+
+
+def test_a_person_sees_the_sentence_and_the_frames_above_the_request_and_the_log_has_the_rest(caplog):
+    def deep(depth=20):
+        if depth:
+            deep(depth - 1)
+        raise RequestRefused(401, None, "Set OPENAI_API_KEY.") from OSError("internal")
+
+    caller = WaitingCaller(SETTINGS, VirtualScheduler(), random.Random(1), lambda: None)
+    with caplog.at_level("DEBUG", "gpt_agent_fsm"), pytest.raises(RequestRefused) as raised:
+        caller.request("create_thread", "", deep)
+    text = "".join(traceback.format_exception(raised.value))
+    assert text.endswith("Set OPENAI_API_KEY. (HTTP 401)\n")
+    assert "internal" not in text
+    assert "in deep" not in text
+    assert "create_thread failed" in caplog.text
+    assert "internal" in caplog.text
