@@ -73,7 +73,7 @@ def worker(
     The store is a PostgreSQL database, which the programs with the handles open as Cluster(URL). The address and the
     key of the server, and the settings, come from the environment: OPENAI_BASE_URL, OPENAI_API_KEY, GPT_AGENT_*.
 
-    A worker that is stopped lets go of its threads, and other workers go on with them. If a worker dies, the others
+    A worker that is stopped lets go of its threads, and other workers continue with them. If a worker dies, the others
     take its threads over after about ten seconds.
     """
     try:
@@ -97,7 +97,7 @@ def worker(
         shown = "" if address is None else f" Its health is at {address}healthz"
         click.echo(f"The worker {name} drives up to {concurrency} threads. Ctrl-C stops it.{shown}")
         stopped.wait()
-        click.echo("Stopping: other workers go on with the threads.")
+        click.echo("Stopping: other workers continue with the threads.")
     click.echo("Stopped.")
 
 

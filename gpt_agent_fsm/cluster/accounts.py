@@ -58,7 +58,7 @@ FROM gpt_agent_accounts WHERE name = %(name)s AND changes <> %(known)s
 class ClusterAccount:
     """The account of one API key, for the gate of this process. Implements `Account`.
 
-    If the database does not answer, the gate goes on with what this process knows alone.
+    If the database does not answer, the gate continues with what this process knows alone.
 
     Args:
         name: the name of the account. It contains no key.

@@ -48,7 +48,7 @@ class Cluster:
     process is a worker, too.
 
     If a worker dies, hangs or loses the database, the other workers take its threads over after about ten seconds. It
-    cannot write any more, and sends no request that changes the server, except if it is stopped within the last
+    can no longer write, and sends no request that changes the server, except if it is stopped within the last
     statement before that request.
 
     A handle is alive until its own process lets it go, by `shutdown` or by closing the runtime. This does not stop the

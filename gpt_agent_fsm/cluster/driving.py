@@ -23,7 +23,7 @@ __all__ = ["Driving", "WorkerStatus"]
 log: Log = get_logger(__name__)
 
 HEARTBEAT = 2.0
-"""Seconds between two heartbeats of a worker, which are also the looks for threads without an owner."""
+"""Seconds between two heartbeats of a worker, which also search for threads without an owner."""
 _PATIENCE = 10.0
 """Seconds after which a thread is offered again, if no worker has taken it."""
 _REST = 1.0
@@ -133,7 +133,7 @@ class Driving:
                 log.exception("the heartbeat of this worker failed, and is tried again")
 
     def beat(self) -> None:
-        """Renew the leases, let go of lost threads, and look for threads without an owner."""
+        """Renew the leases, let go of lost threads, and search for threads without an owner."""
         for lease in self.leases.heartbeat(self.leases.held):
             driver = self.roster.get(lease.thread_id)
             if driver is not None and driver.lease is lease:
@@ -148,7 +148,7 @@ class Driving:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Take no more threads, and let go of all. Other workers go on with them. Does not block."""
+        """Take no more threads, and let go of all. Other workers continue with them. Does not block."""
         if self._placing is not None:
             self._placing.stop()
         self.roster.close()

@@ -174,7 +174,7 @@ class Follower:
         return [command for _, command in self._saved.inbox]
 
     def stop(self, reason: str, taken: StoreTaken | None = None) -> None:
-        """Let the handle go. The thread goes on. Idempotent."""
+        """Let the handle go. The thread continues. Idempotent."""
         with self._lock:
             self._taken = self._taken or taken
             self.stop_reason = self.stop_reason or reason

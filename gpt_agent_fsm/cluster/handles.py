@@ -30,7 +30,7 @@ __all__ = ["ClusterHandles", "Followed"]
 log: Log = get_logger(__name__)
 
 LOOK = 1.0
-"""Seconds between two looks for changes of which no news has come."""
+"""Seconds between two searches for changes of which no news has come."""
 
 
 class Followed:
@@ -73,7 +73,7 @@ class Followed:
             follower.add_piece(delta)
 
     def tell(self, thread_id: str) -> None:
-        """Let the handles of a thread look for changes."""
+        """Let the handles of a thread read its changes."""
         with self._lock:
             found = list(self._begins.get(thread_id, ()))
         for follower in found:
@@ -120,7 +120,7 @@ class ClusterHandles:
         self._watcher = threading.Thread(target=self._watch, name="gpt-agent-fsm-watch", daemon=True)
 
     def start(self) -> None:
-        """Look for changes regularly, and drive threads if this process does."""
+        """Search for changes regularly, and drive threads if this process does."""
         self._watcher.start()
         if self.driving is not None:
             self.driving.start()
@@ -175,7 +175,7 @@ class ClusterHandles:
         return follower
 
     def remove(self, thread: Thread, reason: str, taken: StoreTaken | None = None) -> None:
-        """Let a handle go. The thread goes on. A driver of this process is let go, and another one follows."""
+        """Let a handle go. The thread continues. A driver of this process is let go, and another one follows."""
         with self._lock:
             follower = self._followers.get(thread.thread_id)
             if follower is thread:
@@ -233,7 +233,7 @@ class ClusterHandles:
                 self.look()
 
     def look(self) -> None:
-        """Look for changes of which no news has come, with one query for all handles."""
+        """Search for changes of which no news has come, with one query for all handles."""
         followers = {follower.thread_id: follower for follower in self.drivers}
         if not followers:
             self._versions = {}
@@ -243,7 +243,7 @@ class ClusterHandles:
         versions: dict[str, tuple[int, ...]] = {row.thread_id: (row.epoch, row.commits, row.accepted) for row in rows}
         for thread_id, follower in followers.items():
             if thread_id not in versions:
-                gone = StoreTaken(f"The cluster does not know {thread_id} any more; a SQLStore has the database.")
+                gone = StoreTaken(f"The cluster no longer knows {thread_id}; a SQLStore has the database.")
                 self.remove(follower, "store_taken", gone)
             elif versions[thread_id] != self._versions.get(thread_id):
                 follower.note_change()

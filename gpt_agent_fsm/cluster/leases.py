@@ -2,7 +2,7 @@
 
 A process that drives threads is a worker. It renews one row of its own every few seconds, and owns a thread as long as
 this row exists and the thread's row names it. The other workers remove the row when it is late. From then on, the
-worker has no thread any more, and it needs a new id. The worker itself counts the time from the moment before it sent
+worker no longer has a thread, and it needs a new id. The worker itself counts the time from the moment before it sent
 its last renewal, so it stops sending requests before the others may take its threads.
 """
 
@@ -30,7 +30,7 @@ log: Log = get_logger(__name__)
 LEASE = 8.0
 """The seconds for which a renewal holds. After that, another worker may take the threads over."""
 _MARGIN = 1.0
-"""The seconds before the end of that time from which the worker sends no requests any more."""
+"""The seconds before the end of that time from which the worker no longer sends requests."""
 
 
 @attrs.define(eq=False)
@@ -129,7 +129,7 @@ class Leases:
             worker.valid_until = sent + LEASE - _MARGIN
             self._save_releases()
             return ()
-        log.warning("this worker was late, and its threads were given to others; it goes on under a new name")
+        log.warning("this worker was late, and its threads were given to others; it continues under a new name")
         worker.valid_until = sent
         self._worker = self._register()
         lost = [lease for lease in leases if isinstance(lease, ClusterLease) and lease.worker is worker]
@@ -197,7 +197,7 @@ class Leases:
                 self._unreleased.pop(lease, None)
 
     def _save_release(self, connection: sa.Connection, lease: ClusterLease, *, more: bool) -> None:
-        """Free the thread's row. A command that came at the last moment counts as work: the row is locked meanwhile."""
+        """Free the thread's row. A command that came at the last moment counts as work, because the row is locked."""
         thread_id = lease.thread_id
         row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
         if row is None or (row.worker, row.epoch) != (lease.worker.id, lease.epoch):

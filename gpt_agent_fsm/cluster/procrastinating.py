@@ -30,7 +30,7 @@ TASK = "gpt_agent_fsm.own"
 _HEARTBEAT = 2.0
 _STALLED = 10.0
 _POLL = 5.0
-"""Seconds between two looks for jobs. Usually a notification comes at once."""
+"""Seconds between two searches for jobs. Usually a notification comes at once."""
 _GRACE = 0.1
 """Seconds for which Procrastinate waits for jobs when it ends. A job is only a wait, so it may be cut off."""
 _PAUSE = 1.0
@@ -116,7 +116,7 @@ class _Work:
             self._loop.close()
 
     async def _work(self) -> None:
-        """Take jobs until `stop`. If the database fails, begin anew after a pause."""
+        """Take jobs until `stop`. If the database fails, begin again after a pause."""
         while not self._stopped.is_set():
             self._session = asyncio.ensure_future(self._take_jobs())
             try:
@@ -124,7 +124,7 @@ class _Work:
             except asyncio.CancelledError:
                 if not self._stopped.is_set():
                     raise
-            except Exception as error:  # noqa: BLE001 - threads that this worker owns go on
+            except Exception as error:  # noqa: BLE001 - threads that this worker owns continue
                 log.warning("no threads are taken for a moment: %s", type(error).__name__)
             if not self._stopped.is_set():
                 await asyncio.sleep(_PAUSE)

@@ -131,7 +131,7 @@ class OwnedStore:
         queue: QueueChange = NO_CHANGE,
         announced: bool = False,
     ) -> Sequence[Record]:
-        """See `Store.commit`. Raises `StoreTaken` if this worker does not own the thread any more.
+        """See `Store.commit`. Raises `StoreTaken` if this worker no longer owns the thread.
 
         If it is unknown whether a commit took effect, and the engine repeats it, the number of the commit shows it.
         """

@@ -68,7 +68,7 @@ class Account(Protocol):
         ...
 
     def paid(self) -> None:
-        """Tell the others: the balance is not exhausted any more."""
+        """Tell the others: the balance is no longer exhausted."""
         ...
 
 
@@ -238,7 +238,7 @@ class Gate:
                 self._denial, self._denied = denial, self.stamp()
 
     def hear_paid(self) -> None:
-        """Another process has found that the balance is not exhausted any more."""
+        """Another process has found that the balance is no longer exhausted."""
         with self._lock:
             rich = self._pay() if self._denial is not None else []
         self._wake([], rich)

@@ -87,7 +87,7 @@ class Turns:
         return None, self._early_one()
 
     def forget(self, who: OfTenant) -> None:
-        """Forget a thread, which wants no turn any more."""
+        """Forget a thread, which no longer wants a turn."""
         for tenant in [tenant for tenant, threads in self._waiting.items() if threads.pop(who, None) is not None]:
             if not self._waiting[tenant]:
                 del self._waiting[tenant]

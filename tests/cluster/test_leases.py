@@ -212,7 +212,7 @@ def test_the_database_gives_a_worker_as_long_as_the_lease(process):
     assert LEASE - 5.0 < seconds <= LEASE
 
 
-def test_a_late_worker_loses_all_leases_and_goes_on_under_a_new_name(process, other, caplog):
+def test_a_late_worker_loses_all_leases_and_continues_under_a_new_name(process, other, caplog):
     for number in range(3):
         process.make_thread(f"thread_{number}")
     leases, before = [process.leases.claim(f"thread_{number}") for number in range(3)], process.leases.worker_id

@@ -127,7 +127,7 @@ def test_pieces_are_sent_in_order(herald, sent):
     assert [note["piece"]["index"] for note in sent.notes] == list(range(50))
 
 
-def test_what_is_left_is_sent_at_the_end(herald, sent):
+def test_the_rest_is_sent_at_the_end(herald, sent):
     herald.tell("thread_1")
     herald.relay(piece())
     herald.close()

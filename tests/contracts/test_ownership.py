@@ -160,6 +160,6 @@ def test_the_contract_notices_an_ownership_that_breaks_it(kind, noticed_by):
     assert noticed_by in failures(kind)
 
 
-def test_what_needs_two_processes_is_skipped_for_one():
+def test_a_promise_about_two_processes_is_skipped_for_one():
     with pytest.raises(unittest.SkipTest, match="no other process can share these threads"):
         TestSoleOwner().test_of_claims_at_the_same_time_one_wins()

@@ -217,10 +217,10 @@ MUTANTS = {
         "more",
         cluster=True,
     ),
-    "threads without an owner are not looked for": _Mutant(
+    "nobody searches for threads without an owner": _Mutant(
         Driving.beat, "self.leases.sweep(_PATIENCE)", "0", cluster=True
     ),
-    "commands of other processes are not looked for": _Mutant(
+    "nobody reads commands of other processes": _Mutant(
         Driving.note_commands, "driver.note_commands()", "pass", cluster=True
     ),
     "a command is handled before an earlier one of another process": _Mutant(
@@ -232,7 +232,7 @@ MUTANTS = {
     "a handle hears records that its snapshot does not contain": _Mutant(
         Follower._look, "if record.seq <= saved.last_seq", "", cluster=True
     ),
-    "a command of another process does not count after an empty balance": _Mutant(
+    "a command of another process does not count after an exhausted balance": _Mutant(
         Driver._step, "if self._inbox.read_commands():", "if self._inbox.read_commands() and False:", cluster=True
     ),
 }

@@ -21,7 +21,7 @@ __all__ = ["NestingScheduler", "Node", "NodeFaults"]
 
 
 class NestingScheduler(VirtualScheduler):
-    """A scheduler of several processes. While one process sleeps in a tick, the others go on."""
+    """A scheduler of several processes. While one process sleeps in a tick, the others continue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class NestingScheduler(VirtualScheduler):
         """The process that runs now; None if a user acts."""
 
     def sleep(self, seconds: float) -> None:
-        """See `Scheduler.sleep`. The other processes go on. Raises `Crash` if this process was killed meanwhile."""
+        """See `Scheduler.sleep`. The other processes continue. Raises `Crash` if this process was killed."""
         node, ticking = self.node, self._ticking
         with contextlib.nullcontext() if node is None else node.occupied():
             self.node, self._ticking = None, False
@@ -111,7 +111,7 @@ class Node:
             self.busy -= 1
 
     def freeze(self, seconds: float) -> None:
-        """Stop the whole process for a while. The others go on."""
+        """Stop the whole process for a while. The others continue."""
         if self.is_dead or self.is_frozen:
             return
         self.is_frozen = True
@@ -208,7 +208,7 @@ class Node:
     # --- regular calls --------------------------------------------------------------------------------------------
 
     def begin(self, handles: ClusterHandles) -> None:
-        """Let the heart beat, and look for changes regularly."""
+        """Let the heart beat, and search for changes regularly."""
         self.handles = handles
         self._every(LOOK, handles.look)
         if handles.driving is not None:
