@@ -14,19 +14,18 @@ from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, 
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.files import downloading, uploading
-from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.handles import HandleParts, RosterStore, Thread, ThreadRoster
+from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.engine.rosters import roster_of
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.ports import (
     Backend,
     CountingStore,
-    Ownership,
     Record,
     Scheduler,
     Store,
@@ -87,43 +86,19 @@ class Runtime:
         rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._tools = ToolBox(tools)
         self._check_tools()
-        self._own_roster = roster = self._make_roster(rng)
-        if trace is not None:
-            self.add_trace(trace)
-        self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
-        self._connector = Connector(backend, settings, self._keys, self._caller, roster)
+        own = (store, backend, self.scheduler, settings, rng, self._make_agent, self._tools)
         try:
+            self._own_roster = roster = roster_of(*own)
+            if trace is not None:
+                self.add_trace(trace)
+            self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
+            self._connector = Connector(backend, settings, self._keys, self._caller, roster)
             if isinstance(roster, Roster):
                 for saved in unfinished.values():
                     roster.resume(saved)
         except BaseException:
             self.scheduler.close(0)
             raise
-
-    def _make_roster(self, rng: random.Random) -> ThreadRoster:
-        """Return the roster of the threads: a roster of drivers, or the one that a shared store makes."""
-
-        def make(
-            store: Store,
-            make_ownership: Callable[[Roster], Ownership] | None = None,
-            rests_for: float | None = None,
-            gate: Gate | None = None,
-        ) -> Roster:
-            fixed = (self._backend, store, self.scheduler, self._settings, rng, self._make_agent)
-            return Roster(*fixed, make_ownership, self._tools, rests_for, gate)
-
-        if not offers(self._store, RosterStore):
-            return make(self._store)
-        return self._store.make_roster(
-            HandleParts(
-                backend=self._backend,
-                scheduler=self.scheduler,
-                settings=self._settings,
-                make_agent=self._make_agent,
-                make_roster=make,
-                answers=lambda name: (self._tools | functions_of(self._backend)).get(name) is not None,
-            )
-        )
 
     def __enter__(self) -> Runtime:
         return self

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -33,6 +32,7 @@ from gpt_agent_fsm.engine.protocols import (
 from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.shift import Shift
+from gpt_agent_fsm.engine.store_use import StoreUse
 from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
@@ -50,11 +50,6 @@ from gpt_agent_fsm.tools import ToolBox
 __all__ = ["Roster"]
 
 log: Log = get_logger(__name__)
-
-
-_users_lock = threading.RLock()
-_users: weakref.WeakValueDictionary[int, Roster] = weakref.WeakValueDictionary()
-"""The roster that uses each store, by the `id` of the store object."""
 
 
 class Roster:
@@ -113,8 +108,8 @@ class Roster:
         # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
         # close the runtime.
         self._lock = threading.RLock()
-        self._closed = self._released = False
-        self._check_sole_user(store)
+        self._closed = False
+        self._use = StoreUse(store)
         self._shifts: dict[str, Shift] = {}
         self._announced: set[str] = set()
         """The threads that have no driver now, but whose open calls a driver of this roster has announced."""
@@ -139,15 +134,6 @@ class Roster:
             trace=self.trace,
             shared=self.store if offers(self.store, SharedStore) else None,
         )
-
-    def _check_sole_user(self, store: Store) -> None:
-        """Raise `ValueError` if another open roster uses this store object, because both would drive its threads."""
-        with _users_lock:
-            user = _users.get(id(store))
-            if user is not None and not user._released and user._context.store is store:
-                advice = "close that one first, or make another store object"
-                raise ValueError(f"This store is in use by a runtime that is open; {advice}.")
-            _users[id(store)] = self
 
     # --- who drives -----------------------------------------------------------------------------------
 
@@ -439,7 +425,7 @@ class Roster:
     def release_all(self) -> None:
         """Close the backend and the store. Idempotent, because both `Runtime.close` and `_forget` call this method."""
         with self._lock:
-            already, self._released = self._released, True
+            already, self._use.has_ended = self._use.has_ended, True
         if already:
             return
         self._context.backend.close()

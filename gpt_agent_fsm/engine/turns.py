@@ -75,7 +75,7 @@ class Turns:
         now = self._clock.monotonic()
         if self._moment is None:
             self._moment = self._reserve()
-        self._waiting.setdefault(who.tenant, {}).setdefault(who, now)
+        self._waiting.setdefault(who.tenant, {})[who] = now  # it keeps its place, and has come
         self._skip_the_late(now)
         if self._moment > now or self._next() is not who:
             again = max(self._moment, now) + self._position(who) * self._interval

@@ -20,6 +20,7 @@ class Thread:
     """A thread that wants to make a request. Keeps how it was woken."""
 
     last_command = 0
+    tenant = ""
 
     def __init__(self):
         self.told = []
