@@ -91,9 +91,13 @@ class Cluster:
         database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
         conninfo = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         placer = ProcrastinatePlacer(conninfo)
-        with database.transaction() as connection:
-            tables.lock(connection)
-            placer.prepare(connection)
+        try:
+            with database.transaction() as connection:
+                tables.lock(connection)
+                placer.prepare(connection)
+        except BaseException:
+            database.close()
+            raise
         self._conninfo = conninfo
         self._set_up(database, placer, drive=drive, concurrency=concurrency, account=account)
 

@@ -36,9 +36,13 @@ class ClusterDatabase:
         self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS)
         self.name: str = self._database.name
         self._closed = False
-        with self.transaction() as connection:
-            self.cluster: str = tables.join(connection)
-        self.reader: SQLStore = SQLStore(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
+        try:
+            with self.transaction() as connection:
+                self.cluster: str = tables.join(connection)
+            self.reader: SQLStore = SQLStore(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
+        except BaseException:
+            self._database.dispose()
+            raise
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
