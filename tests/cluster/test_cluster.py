@@ -273,7 +273,7 @@ def test_properties_say_what_the_database_has(world, worker, runtime, agent):
     assert other.usage == runtime.usage == worker.usage
     assert other.last_message_id == agent.last_message_id is not None
     assert other.failure is None
-    assert "idle" in other.explain()
+    assert "at rest" in other.explain()
 
 
 def test_the_text_of_a_run_comes_in_pieces_in_another_process(world, runtime):

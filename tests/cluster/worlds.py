@@ -61,8 +61,11 @@ class World:
         return self.open(drive=True, **options)
 
     def messages(self, thread_id):
-        """Return the messages on the server, oldest first, as pairs of role and text."""
-        headers, params = {"OpenAI-Beta": "assistants=v2", "Authorization": "Bearer the-key"}, {"order": "asc"}
+        """Return the first messages on the server, oldest first, as pairs of role and text."""
+        headers, params = (
+            {"OpenAI-Beta": "assistants=v2", "Authorization": "Bearer the-key"},
+            {"order": "asc", "limit": "100"},
+        )
         url = f"{self.server.base_url}/threads/{thread_id}/messages"
         page = requests.get(url, params=params, headers=headers, timeout=PATIENCE).json()
         return [(each["role"], each["content"][0]["text"]["value"]) for each in page["data"]]
