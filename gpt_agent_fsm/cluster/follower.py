@@ -237,7 +237,7 @@ class Follower:
             changes = self._changes
         saved = self._store.load(self.thread_id)
         if saved is None or saved.last_seq < self.heard_seq:
-            return
+            saved = self._saved  # the thread was deleted, or an old copy of the database was put in place
         while self.heard_seq < saved.last_seq:
             page = self._store.history_page(self.thread_id, after=self.heard_seq, limit=_PAGE)
             records = [record for record in page if record.seq <= saved.last_seq]
