@@ -1,0 +1,162 @@
+"""One worker: which threads it takes, its heart, and how it lets go."""
+
+import logging
+
+import pytest
+
+from gpt_agent_fsm import errors
+from gpt_agent_fsm.cluster import driving as module
+from gpt_agent_fsm.machine.inputs import CancelRun
+from gpt_agent_fsm.stores import codec
+from tests.cluster.helpers import PATIENCE, Fails, query
+from tests.cluster.worlds import ASSISTANT, drives, driving, wait_until
+from tests.stores.helpers import say
+
+
+@pytest.fixture
+def worker(world):
+    """A worker. Its heart beats by itself, too, and a beat may come at any time."""
+    return world.open_worker()
+
+
+@pytest.fixture
+def held(world, worker):
+    """A thread that the worker drives, in a run that does not end yet."""
+    agent = world.open().start(ASSISTANT)
+    agent.add_user_message("hold")
+    world.wait_until_asked("hold")
+    return agent
+
+
+def nothing():
+    """Do nothing."""
+
+
+# --- owning ---------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_takes_a_thread_once(world, worker, held):
+    ended = []
+    assert not driving(worker).own(held.thread_id, lambda: ended.append(True))
+    assert drives(worker, held.thread_id)
+    assert ended == []
+
+
+def test_a_worker_does_not_take_a_thread_of_another(world, worker, held):
+    other = world.open_worker()
+    assert not driving(other).own(held.thread_id, nothing)
+    assert drives(worker, held.thread_id)
+
+
+def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
+    agent = world.open().start(ASSISTANT)
+    agent.wait(PATIENCE)
+    wait_until(lambda: not drives(worker, agent.thread_id))
+    ended = []
+
+    def fail(*_args):
+        raise errors.StoreError("no connection")
+
+    monkeypatch.setattr(driving(worker).roster, "own", fail)
+    with pytest.raises(errors.StoreError, match="no connection"):
+        driving(worker).own(agent.thread_id, lambda: ended.append(True))
+    assert ended == [True]
+    assert not drives(worker, agent.thread_id)
+    monkeypatch.undo()
+    assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
+
+
+def test_the_status_names_the_threads_of_a_worker(world, worker, held):
+    status = worker.store.worker
+    assert status.threads == (held.thread_id,)
+    assert status.is_alive
+    assert status.id == driving(worker).leases.worker_id
+    assert world.open().store.worker is None
+
+
+# --- the heart ------------------------------------------------------------------------------------------------
+
+
+def test_a_beat_lets_go_of_lost_threads_and_claims_them_again(world, worker, held):
+    roster, before = driving(worker).roster, driving(worker).roster.get(held.thread_id)
+    query(world.url, "DELETE FROM gpt_agent_workers")
+    driving(worker).beat()
+    assert before.has_stopped or before.stop_reason == "store_taken"
+    driving(worker).beat()
+    wait_until(lambda: roster.get(held.thread_id) not in (None, before))
+    world.let_go()
+    assert held.wait(PATIENCE) == "idle"
+    assert world.asked == ["hold"]
+
+
+def test_a_beat_finds_commands_of_which_no_news_has_come(world, worker, held, process, monkeypatch):
+    monkeypatch.setattr(worker._own_roster, "thread_changed", lambda thread_id: None)
+    process.accepting.accept(held.thread_id, CancelRun())
+    driving(worker).beat()
+    assert held.wait(PATIENCE) == "failed"
+    assert held.failure.code == "cancelled"
+
+
+def test_a_beat_offers_threads_that_were_forgotten(world, worker, process):
+    agent = world.open().start(ASSISTANT)
+    agent.wait(PATIENCE)
+    wait_until(lambda: not drives(worker, agent.thread_id))
+    values = (agent.thread_id, 1000, codec.encode_command(say("Hello")))
+    query(world.url, "INSERT INTO gpt_agent_inbox (thread_id, number, command) VALUES (%s, %s, %s)", *values)
+    query(world.url, "UPDATE gpt_agent_owners SET accepted = 1000")
+    driving(worker).beat()
+    wait_until(lambda: len(world.messages(agent.thread_id)) == 2)
+
+
+def test_a_beat_deletes_the_jobs_of_workers_that_are_gone(world, worker, held):
+    [(job,)] = query(world.url, "SELECT id FROM procrastinate_jobs")
+    driving(worker).beat()
+    assert query(world.url, "SELECT id FROM procrastinate_jobs") == [(job,)], "its worker is alive"
+    insert = "INSERT INTO procrastinate_jobs (queue_name, task_name, status, args) VALUES (%s, 'a task', 'doing', '{}')"
+    for queue in ("gpt_agent_fsm", "somebody else's"):
+        query(world.url, insert, queue)
+    driving(worker).beat()
+    rows = query(world.url, "SELECT queue_name FROM procrastinate_jobs ORDER BY id")
+    assert rows == [("gpt_agent_fsm",), ("somebody else's",)]
+
+
+def test_a_heart_that_fails_beats_on(world, worker, monkeypatch, caplog):
+    monkeypatch.setattr(module, "HEARTBEAT", 0.01)
+    beats = []
+
+    def beat():
+        beats.append(True)
+        if len(beats) == 1:
+            raise errors.StoreError("no connection")
+        if len(beats) == 2:
+            raise RuntimeError("a defect")
+
+    monkeypatch.setattr(driving(worker), "beat", beat)
+    wait_until(lambda: len(beats) >= 3)
+    assert "the heartbeat of this worker failed, and is tried again: no connection" in caplog.text
+    assert [record.levelno for record in caplog.records if record.name == module.__name__] == [
+        logging.WARNING,
+        logging.ERROR,
+    ]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_stops_takes_no_thread_and_lets_go_of_all(world, worker, held):
+    driving(worker).stop()
+    wait_until(lambda: not drives(worker, held.thread_id))
+    successor = world.open_worker()
+    wait_until(lambda: drives(successor, held.thread_id))
+    assert not driving(worker).own(held.thread_id, nothing)
+
+
+def test_a_worker_that_cannot_say_that_it_ends_says_so_in_the_log(world, worker, caplog):
+    fails = Fails(worker.store._database)
+    driving(worker).stop()
+    fails.before = 100
+    driving(worker).close()
+    driving(worker).close()
+    assert "this worker could not say that it ends; others notice it in a few seconds" in caplog.text
+    assert query(world.url, "SELECT count(*) FROM gpt_agent_workers") == [(1,)]
+    fails.before = 0
