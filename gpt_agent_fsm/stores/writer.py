@@ -152,7 +152,8 @@ class Writer:
         who = "" if holder is None else f" ({holder[0]})"
         return StoreTaken(
             f"Another process has taken over {self._database.name}{who}; this one can no longer write. "
-            "Open only one store for writing."
+            "Open only one store for writing. Several processes can share a PostgreSQL database with "
+            "gpt_agent_fsm.cluster.Cluster."
         )
 
     def _let_go(self) -> None:
