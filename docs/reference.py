@@ -226,7 +226,7 @@ def timeline_example() -> str:
 
 # --- all names -------------------------------------------------------------------------------------------
 
-_MODULES = ("", ".tools", ".backends", ".stores", ".local", ".testing", ".ports", ".diagrams")
+_MODULES = ("", ".tools", ".backends", ".stores", ".cluster", ".local", ".testing", ".ports", ".diagrams")
 _ELSEWHERE = {"Settings": "settings.md"}
 """Classes whose arguments have a page of their own."""
 _GIVEN = {"Agent"}

@@ -35,6 +35,16 @@ def environment(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def database(environment, postgresql, monkeypatch):
+    """A PostgreSQL database in the environment, and the modules that a page writes."""
+    pytest.importorskip("procrastinate", reason="the extra cluster is not installed")
+    monkeypatch.syspath_prepend(environment)
+    monkeypatch.setenv("GPT_AGENT_STORE", postgresql.new_schema())
+    yield
+    sys.modules.pop("bot", None)
+
+
+@pytest.fixture
 def azure(monkeypatch):
     """Azure: a server whose tokens run out often, and the package that issues them."""
     tokens = ShortTokens(requests_per_token=4)

@@ -38,6 +38,11 @@ class Block:
         return self.remark.removeprefix("file: ") if self.remark.startswith("file: ") else None
 
     @property
+    def is_started(self) -> bool:
+        """True for a command that runs until the end of the page."""
+        return self.remark == "started"
+
+    @property
     def is_executed(self) -> bool:
         """False if a remark says why it cannot be."""
         return self.kind == "python" and not re.fullmatch("not executed: .+", self.remark)

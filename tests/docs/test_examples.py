@@ -1,5 +1,7 @@
 """The code on the pages does what the pages say."""
 
+import contextlib
+import shlex
 import subprocess
 import sys
 
@@ -12,12 +14,22 @@ WITH_CODE = [page for page in PAGES if any(block.kind == "python" for block in b
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 @pytest.mark.usefixtures("clean_signals", "azure")
-def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, environment, capsys):
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, environment, capsys, request):
+    if page.name == "cluster.md":
+        request.getfixturevalue("database")
+    with contextlib.ExitStack() as programs:
+        run(page, environment, capsys, programs)
+
+
+def run(page, environment, capsys, programs):
+    """Run the code of a page. The programs that the page starts end with `programs`."""
     names = {"__name__": "page"}
     printed = None
     for block in blocks(page):
         if block.file:
             (environment / block.file).write_text(block.body, encoding="utf-8")
+        elif block.is_started:
+            programs.enter_context(started(block.body, environment))
         elif block.is_executed:
             # The empty lines make a traceback name the line of the page.
             code = compile("\n" * (block.line - 1) + block.body, page, "exec", dont_inherit=True)
@@ -28,6 +40,18 @@ def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(pag
             printed = capsys.readouterr().out
         elif block.kind == "output":
             assert printed == block.body, f"{name_of(page)}, line {block.line}"
+
+
+@contextlib.contextmanager
+def started(command, folder):
+    """Let a command of this library run until the `with` block ends."""
+    program, *arguments = shlex.split(command)
+    assert program == "gpt-agent-fsm"
+    with subprocess.Popen([sys.executable, "-m", "gpt_agent_fsm", *arguments], cwd=folder) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 @pytest.mark.usefixtures("environment")
