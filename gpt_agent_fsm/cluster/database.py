@@ -53,7 +53,7 @@ class ClusterDatabase:
         self.origin.check()
         self.check_open()
         with (
-            self._database.limit.of_one_call(),
+            self._database.limit,
             as_store_error(self.name),
             self._database.writing.connect() as connection,
         ):
