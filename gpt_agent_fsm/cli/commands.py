@@ -54,7 +54,7 @@ _COMPLETION = """To complete commands, options and files in the shell, add one l
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_COMPLETION)
 @click.version_option(package_name="gpt-agent-fsm", message="%(prog)s %(version)s")
 def cli() -> None:
     """Drive conversations with hosted agents: one explicit finite state machine per thread."""

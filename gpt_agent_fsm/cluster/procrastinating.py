@@ -113,6 +113,11 @@ class _Work:
         try:
             self._loop.run_until_complete(self._work())
         finally:
+            # A session that was cancelled while it opened its connections leaves tasks behind.
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self._loop.close()
 
     async def _work(self) -> None:

@@ -106,7 +106,7 @@ def test_handles_raise_when_a_single_owner_has_the_database_and_a_new_cluster_ha
             agent.wait(PATIENCE)
         runtime._own_roster.look()
         assert listener.wait_for(events.AgentStopped).reason == "store_taken"
-        with pytest.raises(errors.StoreTaken, match=f"does not know {other.thread_id} any more; a SQLStore has"):
+        with pytest.raises(errors.StoreTaken, match=f"The cluster no longer knows {other.thread_id}; a SQLStore has"):
             other.add_user_message("Again")
         driving(worker).beat()
         wait_until(lambda: driving(worker).leases.held == ())
