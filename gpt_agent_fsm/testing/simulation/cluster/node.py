@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from gpt_agent_fsm.cluster.driving import HEARTBEAT
-from gpt_agent_fsm.cluster.handles import LOOK, ClusterHandles
+from gpt_agent_fsm.cluster.handles import ClusterHandles
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.ports import Task
 from gpt_agent_fsm.runtime import Runtime
@@ -18,6 +18,9 @@ from gpt_agent_fsm.testing.crashing import Crash
 from gpt_agent_fsm.testing.simulation.cluster.tables import MemoryTables
 
 __all__ = ["NestingScheduler", "Node", "NodeFaults"]
+
+_LOOK = 5.0
+"""Seconds between two searches for changes of which no news has come. A real process searches more often."""
 
 
 class NestingScheduler(VirtualScheduler):
@@ -210,7 +213,7 @@ class Node:
     def begin(self, handles: ClusterHandles) -> None:
         """Let the heart beat, and search for changes regularly."""
         self.handles = handles
-        self._every(LOOK, handles.look)
+        self._every(_LOOK, handles.look)
         if handles.driving is not None:
             self._every(HEARTBEAT, handles.driving.beat)
 
