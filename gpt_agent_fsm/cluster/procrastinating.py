@@ -139,7 +139,8 @@ class _Work:
             connector=procrastinate.PsycopgConnector(conninfo=self._conninfo, min_size=1, timeout=_POOL_TIMEOUT)
         )
         app.task(name=TASK, queue=QUEUE)(self._own_until_it_rests)
-        async with app.open_async():
+        try:
+            await app.open_async()
             await app.run_worker_async(
                 queues=[QUEUE],
                 concurrency=self._concurrency,
@@ -150,6 +151,9 @@ class _Work:
                 stalled_worker_timeout=_STALLED,
                 fetch_job_polling_interval=_POLL,
             )
+        finally:
+            # `async with` would leave the connections open if it is cancelled while they are opened.
+            await app.close_async()
 
     async def _own_until_it_rests(self, thread_id: str) -> None:
         """Own a thread, and return when this process drives it no more."""
