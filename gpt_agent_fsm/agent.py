@@ -18,9 +18,10 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.answer import Answer
 from gpt_agent_fsm.engine.checks import optional_text, required_text
 from gpt_agent_fsm.engine.content import read_content
-from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
+from gpt_agent_fsm.engine.handles import ThreadRoster
 from gpt_agent_fsm.engine.question import AnswerStream, Question, refuse_in_handler, settle
 from gpt_agent_fsm.engine.run_options import RunOptions, check_names, options_text
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.errors import explains_keywords
 from gpt_agent_fsm.events.parts import Content
 from gpt_agent_fsm.machine import inputs

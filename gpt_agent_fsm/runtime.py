@@ -14,12 +14,13 @@ from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, 
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.files import downloading, uploading
-from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
+from gpt_agent_fsm.engine.handles import ThreadRoster
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.retrying import WaitingCaller
 from gpt_agent_fsm.engine.roster import Roster
 from gpt_agent_fsm.engine.rosters import roster_of
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import explains_keywords

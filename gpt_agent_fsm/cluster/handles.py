@@ -13,21 +13,18 @@ from gpt_agent_fsm.cluster.tables import VERSIONS, run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Scheduler
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.events import AssistantMessageDelta
 from gpt_agent_fsm.forks import Origin
-from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["ClusterHandles", "Followed"]
-
-log: Log = get_logger(__name__)
 
 LOOK = 1.0
 """Seconds between two searches for changes of which no news has come."""

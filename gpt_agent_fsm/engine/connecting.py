@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gpt_agent_fsm.engine.connection import Connection
-from gpt_agent_fsm.engine.handles import Thread, ThreadRoster
+from gpt_agent_fsm.engine.handles import ThreadRoster
 from gpt_agent_fsm.engine.keys import ThreadKeys
 from gpt_agent_fsm.engine.protocols import Backend
 from gpt_agent_fsm.engine.retrying import WaitingCaller, announce_failure
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.errors import AgentNotAlive, RequestRefused, StoreTaken, TransientError
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Cursor, Newest, ServerView, Snapshot

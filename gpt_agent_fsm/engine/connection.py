@@ -8,7 +8,7 @@ import attrs
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.checks import check_connection, plain, required_text
-from gpt_agent_fsm.engine.handles import Thread
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.settings import Settings
 

@@ -9,10 +9,10 @@ from types import TracebackType
 
 from gpt_agent_fsm import signals
 from gpt_agent_fsm.engine.answer import Answer
-from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.run_options import output_of
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.states import State

@@ -17,7 +17,6 @@ from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.context import DriverContext
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.handles import Thread
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import (
     AgentHandle,
@@ -34,6 +33,7 @@ from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.shift import Shift
 from gpt_agent_fsm.engine.store_use import StoreUse
 from gpt_agent_fsm.engine.streams import Streams
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.tracing import Trace

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from functools import partial
 
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.handles import HandleParts, RosterStore, Thread, ThreadRoster
+from gpt_agent_fsm.engine.handles import HandleParts, RosterStore, ThreadRoster
 from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Ownership, Scheduler, Store
 from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.engine.roster import Roster
+from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.tools import ToolBox
