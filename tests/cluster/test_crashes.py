@@ -63,7 +63,7 @@ def test_the_threads_of_a_worker_that_is_killed_in_a_run_are_finished_by_another
         assert query(world.url, "SELECT id FROM gpt_agent_workers") == [(driving(successor).leases.worker_id,)]
 
 
-def test_the_threads_of_a_frozen_worker_are_finished_by_another_and_it_goes_on_when_it_wakes(world):
+def test_the_threads_of_a_frozen_worker_are_finished_by_another_and_it_continues_when_it_wakes(world):
     """This test takes as long as a lease: a frozen worker must not wake before its time is over."""
     runtime, listener = world.open(), Listener()
     with a_worker(world) as worker:
@@ -81,7 +81,7 @@ def test_the_threads_of_a_frozen_worker_are_finished_by_another_and_it_goes_on_w
         successor.close()
         again = runtime.start(ASSISTANT)
         assert again.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
-        assert owner_of(world, again) != worker.worker_id, "it goes on under a new name"
+        assert owner_of(world, again) != worker.worker_id, "it continues under a new name"
     for agent in agents:
         history = [record.event for record in runtime.history(agent.thread_id)]
         assert [event for event in listener.lasting if event.thread_id == agent.thread_id] == history
@@ -94,7 +94,7 @@ def fragile_world(own_postgresql):
         yield World(own_postgresql.new_schema(), ends)
 
 
-def test_everything_goes_on_after_the_database_was_stopped_and_started_again(fragile_world, own_postgresql):
+def test_everything_continues_after_the_database_was_stopped_and_started_again(fragile_world, own_postgresql):
     world, listener = fragile_world, Listener()
     worker, runtime = world.open_worker(), world.open()
     agents = {runtime.start(ASSISTANT, subscribe=listener): f"hold {number}" for number in range(3)}
@@ -130,7 +130,7 @@ def test_a_database_that_is_away_for_longer_than_a_lease_costs_no_thread(fragile
     check_all_ended(world, {agent: "hold"})
 
 
-def test_a_worker_that_was_taken_for_dead_goes_on_with_its_threads(world):
+def test_a_worker_that_was_taken_for_dead_continues_with_its_threads(world):
     """All its threads are lost at the heartbeat, and claimed again under the new name."""
     worker, runtime, listener = world.open_worker(), world.open(), Listener()
     agents = {runtime.start(ASSISTANT, subscribe=listener): f"hold {number}" for number in range(3)}
@@ -149,7 +149,7 @@ def test_a_worker_that_was_taken_for_dead_goes_on_with_its_threads(world):
 
 
 def hand_over(world, worker, said):
-    """Close a worker that drives threads, after another one has come. Wait until all threads go on, and return it."""
+    """Close a worker that drives threads after another one has come, and return the other when all threads continue."""
     wait_until(lambda: any(drives(worker, agent.thread_id) for agent in said))
     successor = world.open_worker()
     worker.close()

@@ -129,7 +129,7 @@ def test_a_follower_announces_no_record_that_its_snapshot_does_not_imply(process
     assert ([event.id for event in followed.heard], followed.follower.snapshot) == (["run_1", "run_2"], idle())
 
 
-def test_a_follower_goes_on_after_records_that_were_pruned(process, followed):
+def test_a_follower_continues_after_records_that_were_pruned(process, followed):
     commit(process.store, idle(), an_event(run_id="run_1"), an_event(run_id="run_2"))
     query(process.url, "DELETE FROM gpt_agent_events WHERE seq <= 3")
     followed.follower.note_change()
