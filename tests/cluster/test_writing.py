@@ -56,6 +56,7 @@ class OwnsAll:
 
 
 class TestOwnedStore(StoreContract, PagingStoreContract):
+    test_many_unfinished_threads_are_all_found = None  # its `unfinished` is that of the reader, which has this test
     test_events_committed_at_once_to_one_thread_are_numbered_without_gaps = None  # a thread has one driver
     test_records_that_do_not_exist_yet_cannot_be_announced = None  # a driver announces what it has committed
 
