@@ -264,7 +264,6 @@ def test_a_worker_that_leaves_frees_its_threads_immediately(process, other):
 
 def test_a_claim_during_a_renewal_never_leaves_two_holders(process, other):
     """The owner renews while another one finds it late and claims its thread: exactly one has the thread."""
-    outcomes = set()
     for number in range(40):
         thread_id = process.make_thread(f"thread_{number}")
         lease = process.leases.claim(thread_id)
@@ -277,11 +276,9 @@ def test_a_claim_during_a_renewal_never_leaves_two_holders(process, other):
         lost, taken = at_once(lambda lease=lease: process.leases.heartbeat([lease]), take)
         assert lease.holds() is (taken is None), "two holders, or none"
         assert (lease in lost) is (taken is not None)
-        outcomes.add(taken is None)
         for owner, each in ((process, lease), (other, taken)):
             if each is not None:
                 owner.leases.release(each, more=False)
-    assert outcomes <= {True, False}
 
 
 # --- threads without an owner -----------------------------------------------------------------------------------
