@@ -7,8 +7,12 @@ import sys
 
 import pytest
 
-from tests.docs.pages import PAGES, README, blocks, name_of
+from tests.docs.pages import PAGES, README, ROOT, blocks, name_of
+from tests.docs.test_readme import COMMANDS
 
+LINE = 80
+"""The maximum length of a line of code. A longer line scrolls, even on a desktop with the menus beside the page."""
+FORMAT = f"ruff format --config line-length={LINE} --config format.exclude=[] *.md docs/*.md docs/decisions/*.md"
 WITH_CODE = [page for page in PAGES if any(block.kind == "python" for block in blocks(page))]
 
 
@@ -97,3 +101,23 @@ def test_every_block_has_a_known_language():
     directives = {"{eval-rst}", "{gpt-agent-fsm}", "{image}", "{include}", "{literalinclude}", "{toctree}"}
     assert kinds <= {"python", "output", "sh", "yaml", "ini", "mermaid", "rst", "text", ""} | directives
     assert all(text.count("```") % 2 == 0 for text in (page.read_text(encoding="utf-8") for page in PAGES))
+
+
+def test_no_line_of_code_is_too_long_for_a_narrow_page():
+    written = ("python", "sh", "yaml", "ini", "rst")
+    long = [
+        f"{name_of(page)}:{block.line + number}"
+        for page in PAGES
+        for block in blocks(page)
+        # Scripts of other programs read the commands of the README, each in one line.
+        if block.kind in written and block.body not in COMMANDS.values()
+        for number, line in enumerate(block.body.splitlines())
+        if len(line) > LINE
+    ]
+    assert long == []
+
+
+def test_the_code_on_the_pages_is_formatted():
+    command = ["ruff", "format", "--check", "--config", f"line-length={LINE}", "--config", "format.exclude=[]", *PAGES]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\nto format: {FORMAT}"
