@@ -335,7 +335,7 @@ def test_a_repair_is_asked_for_and_makes_the_thread_well(run, path):
     refused = run("doctor", "thread_1", "--store", path, "--repair", input="n\n")
     assert refused.exit_code == 1
     accepted = run("doctor", "thread_1", "--store", path, "--repair", input="y\n")
-    assert (accepted.exit_code, accepted.output.splitlines()[-1]) == (0, "All is well.")
+    assert (accepted.exit_code, accepted.output.splitlines()[-1]) == (0, "All that was found is repaired.")
     with contextlib.closing(SQLStore(f"sqlite:///{path}", read_only=True)) as store:
         saved = store.load("thread_1")
     assert not saved.snapshot.queue
@@ -366,7 +366,7 @@ def test_a_repair_that_the_server_does_not_know_yet_says_which_program_sends_it_
     assert result.output.endswith(
         "thread_1: repaired. The server does not know this yet.\n"
         "  Your program, the one whose Runtime has this store, sends it when it starts, and follows the run.\n"
-        "All is well.\n"
+        "All that was found is repaired.\n"
     )
 
 

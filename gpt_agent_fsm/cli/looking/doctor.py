@@ -73,12 +73,13 @@ def doctor(
         # A store that was opened for repairs is held by this command, so no program drives its threads.
         owned = not repair and is_held(store)
         found = _examine(store, thread_id, owned=owned)
+        end = "All that was found is repaired." if repair and found else "All is well."
         if repair:
             found = _repair(store, found, thread_id, yes=yes)
         else:
             _print(found, as_json=as_json, may_repair=not owned)
         if not found and not said and not as_json:
-            click.echo("All is well.")
+            click.echo(end)
     sys.exit(1 if found or said else 0)
 
 
