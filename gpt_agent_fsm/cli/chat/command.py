@@ -78,6 +78,7 @@ _SHOWN_AGAIN = 6
     callback=not_blank,
     help=f"The name of the conversation in the database.  [default: {DEFAULT_KEY}]",
 )
+@click.option("--take-over", is_flag=True, help="With --db: the process that held the database no longer runs.")
 @click.option("--thread", metavar="ID", callback=not_blank, help="Continue this thread or conversation of the server.")
 @click.option(
     "--script",

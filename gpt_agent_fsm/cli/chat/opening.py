@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -145,13 +146,18 @@ def _open_store(options: Options) -> Store:
         return MemoryStore()
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - an extra
 
-    return SQLStore(url, check_holder=_refuse_if_held)
+    return SQLStore(url, check_holder=partial(_refuse_if_held, take_over=options.take_over))
 
 
-def _refuse_if_held(holder: Holder) -> None:
+def _refuse_if_held(holder: Holder, *, take_over: bool) -> None:
+    """Raise `StoreError` if a process may use the store. Opening the store would end the process's conversations."""
     if holder.runs:
-        # Opening the store would end the conversations of that program.
         raise StoreError(f"the database is in use by {holder}: end it first, or give another --db")
+    if holder.runs is None and not take_over:
+        raise StoreError(
+            f"the database may be in use by {holder}: end it first, or give another --db. If it no longer runs, add "
+            "--take-over."
+        )
 
 
 def _thread_called(name: str | None, store: Store) -> str | None:

@@ -34,6 +34,7 @@ class Options:
     Attributes:
         local: True to use the embedded server even if the environment names a server.
         log: the file for the log, or None.
+        take_over: True if the process that held the database no longer runs.
     """
 
     api: str | None = None
@@ -47,10 +48,13 @@ class Options:
     local: bool = False
     tools: tuple[str, ...] = ()
     log: str | None = None
+    take_over: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.key is not None and self.db is None:
             raise WrongOption("--key needs --db: only a database keeps the names of conversations")
+        if self.take_over and self.db is None:
+            raise WrongOption("--take-over needs --db: it is for a database that another process held")
         if self.assistant is not None and self.api == "responses":
             raise WrongOption("--assistant needs --api assistants: the Responses API keeps no assistants")
         url = self.database_url

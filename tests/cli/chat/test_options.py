@@ -13,6 +13,7 @@ from gpt_agent_fsm.cli.chat.options import Options, WrongOption
     ("options", "sentence"),
     [
         ({"key": "ann"}, "--key needs --db"),
+        ({"take_over": True}, "--take-over needs --db"),
         ({"assistant": "asst_1", "api": "responses"}, "--assistant needs --api assistants"),
         ({"db": "postgresql://ann:secret@host/agents"}, "the embedded server keeps its data beside a SQLite file"),
     ],

@@ -14,6 +14,7 @@ from gpt_agent_fsm.backends import ResponsesBackend
 from gpt_agent_fsm.cli.chat import opening
 from gpt_agent_fsm.local import LocalServer, ToolCall
 from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.stores.holder import Holder
 
 SCRIPT = ("--script", "script.yaml")
 DB = ("--db", "chat.db")
@@ -273,6 +274,20 @@ def test_a_database_that_another_process_uses_is_not_taken_over(chat, holding):
     result = chat(*DB, "--local", lines=["Hello"])
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"the database is in use by process {process.pid}" in result.stderr
+
+
+def test_a_database_of_a_process_on_another_computer_is_taken_over_only_if_a_person_says_so(chat, monkeypatch):
+    chat(*DB, "--local", lines=["one"])
+    elsewhere = Holder(host="elsewhere", pid=1, since=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Holder, "here", lambda: elsewhere)
+        SQLStore("sqlite:///chat.db")._database.dispose()
+    result = chat(*DB, "--local", lines=["two"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "may be in use by process 1 on elsewhere" in result.stderr
+    assert "If it no longer runs, add --take-over." in result.stderr
+    taken = chat(*DB, "--local", "--take-over", lines=["two"])
+    assert (taken.stdout, "--take-over" in way_back(taken)) == ("You said: two\n", False)
 
 
 def test_a_chat_ends_in_one_line_if_another_program_takes_its_database(chat):
