@@ -120,7 +120,7 @@ def _connect(runtime: Runtime, options: Options, server: Server, known: _Known, 
         except InvalidThreadId as error:
             raise click.ClickException(
                 f"{as_sentence(str(error))} The conversation {options.name!r} in {options.shown_db} is on another "
-                "server: use that server, or begin another conversation with --key."
+                "server, or of another --api: use that server and API, or begin another conversation with --key."
             ) from error
     # Without a cursor, the first run would publish the old messages of a thread that the store does not know.
     last = next((said.id for said in reversed(known.earlier) if said.role == "assistant"), None)
