@@ -217,12 +217,12 @@ class Driver:
         """Show the snapshot of the thread's former driver, until that driver has ended and this driver begins."""
         self._ledger.snapshot = former.snapshot
 
-    def begin(self, saved: Saved | None = None, command: inputs.Command | None = None) -> None:
+    def begin(self, saved: Saved | None = None, command: inputs.Command | None = None, *answers: inputs.Input) -> None:
         """Take over the thread's data and inbox from the store. Announce nothing yet.
 
         The caller must hold `lock` and `door`. Call this method once, before the first tick or at the start of that
-        tick. `saved`: the data in the store, if the caller has already read them. `command` is accepted before the
-        first decision.
+        tick. `saved`: the data in the store, if the caller has already read them. `command` and the `answers` to the
+        requests that follow from it are handled in the first decision. Pass answers only for a thread without data.
         """
         saved, clock = saved or self._context.store.load(self.thread_id), self._context.clock
         if saved is not None:
@@ -238,7 +238,11 @@ class Driver:
                 self._agenda.due = clock.monotonic() + min(remaining, longest_pause(self.snapshot, self.settings))
             else:
                 self._decider.facts += (inputs.Resume(),)
-        if command is not None:
+        if command is not None and self.is_quiet():
+            # The caller relies on the command only after this method, so it needs no place of its own in the store.
+            self._decider.facts += (command, *answers)
+            self.last_command = self._context.gate.stamp()
+        elif command is not None:
             self.accept(command)
         self.begun = True  # if the commit in `_advance` fails, the next tick repeats only the commit
         self._advance()

@@ -205,7 +205,8 @@ class Roster:
         saved = store.load(driver.thread_id)
         if saved is None:
             store.commit(driver.snapshot, consumed=0, events=(), at=self.scheduler.clock.time(), due=None)
-            saved = Saved(snapshot=driver.snapshot)
+            driver.begin(Saved(snapshot=driver.snapshot), command, *(() if known is None else (known,)))
+            return
         driver.begin(saved, command)
         if known is not None and driver.wanted == effects.GetLatestRun():
             driver.answer_wanted(known)

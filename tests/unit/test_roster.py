@@ -291,14 +291,35 @@ def test_an_agent_connected_while_a_former_driver_leaves_begins_after_it(world):
 
 
 def test_a_driver_that_cannot_begin_is_not_alive(world, monkeypatch):
-    def full(thread_id, command):
+    def full(*_, **__):
         raise errors.StoreError("full")
 
-    monkeypatch.setattr(world.store, "accept", full)
+    monkeypatch.setattr(world.store, "commit", full)
     thread_id = world.server.create_thread(timeout=1)
     with pytest.raises(errors.StoreError, match="full"):
         world.connect(thread_id)
     assert world.roster.get(thread_id) is None
+
+
+def test_a_new_thread_is_connected_with_two_commits_if_its_newest_run_is_known(world, monkeypatch):
+    commits, commit = [], world.store.commit
+    monkeypatch.setattr(world.store, "commit", lambda *args, **rest: commits.append(args) or commit(*args, **rest))
+    monkeypatch.setattr(world.store, "accept", taken)
+    start = Snapshot(thread_id=world.server.create_thread(timeout=1), assistant_id="asst_1")
+    connection = Connection(assistant_id="asst_1")
+    driver = world.roster.connect(start, Settings(), connection, inputs.RunsListed(runs=()))
+    assert len(commits) == 2
+    assert driver.wanted is None
+    assert driver.snapshot == world.store.load(driver.thread_id).snapshot
+
+
+def test_commands_that_wait_in_the_store_come_before_a_new_connection(world):
+    thread_id = left(world)
+    world.store.accept(thread_id, inputs.SetAssistant(assistant_id="asst_2"))
+    driver = world.connect(thread_id)
+    world.scheduler.settle()
+    assert driver.snapshot.assistant_id == "asst_1"
+    assert world.store.load(thread_id).inbox == ()
 
 
 def test_nothing_is_connected_after_the_end(world):

@@ -161,17 +161,17 @@ def test_a_successor_that_cannot_begin_at_once_begins_later(world):
 def test_an_agent_that_could_not_be_made_is_not_alive_for_a_caller_that_found_it(full):
     store, runtime = full
     found = []
-    work = store.accept
+    work = store.commit
 
-    def find_and_fail(*args):
-        found.append(runtime.get(args[0]))
+    def find_and_fail(snapshot, **_):
+        found.append(runtime.get(snapshot.thread_id))
         raise OSError("No space left on device")
 
     thread_id = runtime.create_thread()
-    store.accept = find_and_fail
+    store.commit = find_and_fail
     with pytest.raises(OSError, match="No space"):
         runtime.connect(thread_id=thread_id, assistant_id="a", last_message_id=None)
-    store.accept = work
+    store.commit = work
     assert not found[0].alive
     assert runtime.get(thread_id) is None
 
