@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
@@ -24,6 +25,7 @@ from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import explains_keywords
+from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import (
     Backend,
     CountingStore,
@@ -39,6 +41,8 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["Runtime"]
+
+log: Log = get_logger(__name__)
 
 
 class Runtime:
@@ -82,7 +86,7 @@ class Runtime:
         self._backend = backend
         self._store: Store = store
         self._keys = ThreadKeys(store)
-        unfinished = store.unfinished()
+        began, unfinished = time.perf_counter(), store.unfinished()
         self.scheduler: Scheduler = ThreadedScheduler(settings.workers) if scheduler is None else scheduler
         rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._tools = ToolBox(tools)
@@ -100,6 +104,8 @@ class Runtime:
         except BaseException:
             self.scheduler.close(0)
             raise
+        if unfinished:
+            log.info("unfinished threads resumed: %d, in %.2f s", len(unfinished), time.perf_counter() - began)
 
     def __enter__(self) -> Runtime:
         return self

@@ -1,6 +1,7 @@
 """The next process continues from the data in the store; and runs that take too long."""
 
 import random
+import re
 
 import pytest
 
@@ -80,6 +81,20 @@ def test_unannounced_events_are_announced_by_the_next_process():
     )
     agent.wait(timeout=60)
     assert heard == [record.event for record in world.runtime.history(world.thread_id)]
+
+
+def test_one_line_in_the_log_says_how_many_threads_were_resumed(caplog):
+    world = World()
+    for _ in range(3):
+        world.connect().add_user_message("Secret")
+    with caplog.at_level("INFO", logger="gpt_agent_fsm.runtime"):
+        world.start()
+        (line,) = (record.getMessage() for record in caplog.records if record.name == "gpt_agent_fsm.runtime")
+        assert re.fullmatch(r"unfinished threads resumed: 3, in \d+\.\d\d s", line)
+        world.runtime.agents[0].wait(60)
+        caplog.clear()
+    with Runtime(world.server, store=MemoryStore(), scheduler=VirtualScheduler()):
+        assert caplog.records == []
 
 
 def test_a_thread_with_nothing_left_to_do_is_not_resumed():
