@@ -6,6 +6,7 @@ take ten times as long as SQLite itself needs. A conversation makes a transactio
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -105,6 +106,8 @@ class Direct(Statements):
         compiled: Any = statement.compile(dialect=self._dialect)  # type: ignore[attr-defined]
         names = tuple(compiled.positiontup)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        if not fixed and len(names) > 1:
+            return _Prepared(str(compiled), operator.itemgetter(*names))
 
         def values(row: Mapping[str, Any]) -> Sequence[Any]:
             return [row[name] if name in row else fixed[name] for name in names]

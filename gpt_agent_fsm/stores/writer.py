@@ -207,7 +207,7 @@ class Writer:
     def _batch(
         self, connection: sa.Connection, tickets: Sequence[Ticket[Operation]], marks: Mapping[str, int]
     ) -> WriteBatch:
-        operations = (ticket.operation for ticket in tickets)
+        operations = [ticket.operation for ticket in tickets]
         touched = {each.thread_id for each in operations if not isinstance(each, Flush | Forget)}
         batch = WriteBatch(self._counters(connection, touched | marks.keys()), self._landed)
         for thread_id, mark in marks.items():
