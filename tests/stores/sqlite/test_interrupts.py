@@ -49,8 +49,9 @@ def test_an_interrupt_at_any_line_of_accept_leaves_the_store_usable(store):
         lambda store: commit(store, busy(), an_event()),
         lambda store: store.load("thread_1"),
         lambda store: store.unfinished(),
+        lambda store: store.is_owned(),
     ],
-    ids=["commit", "load", "unfinished"],
+    ids=["commit", "load", "unfinished", "is_owned"],
 )
 def test_an_interrupt_at_any_line_of_a_call_leaves_the_store_usable_for_other_threads(store, call):
     commit(store, idle())
@@ -70,9 +71,10 @@ def test_an_interrupt_at_any_line_of_a_call_leaves_the_store_usable_for_other_th
     [
         lambda store: store.accept("thread_1", say()),
         lambda store: store.history("thread_1"),
+        lambda store: store.is_owned(),
         lambda store: store.close(),
     ],
-    ids=["accept", "history", "close"],
+    ids=["accept", "history", "is_owned", "close"],
 )
 # A connection that is being opened when the handler closes the store is closed by the garbage collector.
 # Python 3.13 warns of that.

@@ -62,6 +62,20 @@ def test_unfinished_threads_and_their_records_are_found_by_index(store):
             ]
 
 
+def test_a_call_that_reads_several_tables_reads_one_state(store, monkeypatch):
+    commit(store, busy(), an_event())
+    every = store._database.statements.all
+
+    def slow(connection, statement, row=None):
+        found = every(connection, statement, row)
+        commit(store, busy(), an_event(run_id="run_2"))
+        return found
+
+    monkeypatch.setattr(store._database.statements, "all", slow)
+    saved = store.load("thread_1")
+    assert [record.seq for record in saved.unannounced] == [saved.last_seq] == [1]
+
+
 def test_many_readers_and_a_writer_work_at_the_same_time(store):
     commit(store, busy(), an_event())
     stop, errors = threading.Event(), []
