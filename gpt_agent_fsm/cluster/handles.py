@@ -26,6 +26,7 @@ from gpt_agent_fsm.settings import Settings
 
 __all__ = ["ClusterHandles", "Followed"]
 
+
 LOOK = 1.0
 """Seconds between two searches for changes of which no news has come."""
 
