@@ -78,6 +78,7 @@ def start(tmp_path):
         def started(arguments, modules, **more):
             environment = {
                 **os.environ,
+                "HOME": str(tmp_path),  # gunicorn makes a socket there
                 "PYTHONPATH": f"{modules}{os.pathsep}{ROOT}",
                 "GPT_AGENT_HEARTBEAT_INTERVAL": "0.1",
                 "OPENAI_BASE_URL": server.base_url,
