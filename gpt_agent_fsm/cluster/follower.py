@@ -115,12 +115,12 @@ class Follower:
         self._taken: StoreTaken | None = None
         self._changes, self._seen = 1, 0
         """How many changes were noticed, and how many of them a look has taken into account."""
-        self._left = self._ticking = False
+        self._begun = self._left = self._ticking = False
         self.heard_seq: int = 0
         self.wake: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
-        """Read the thread from the database. Records from now on are announced."""
+        """Read the thread from the database. Records from now on are announced, by the ticks after this call."""
         saved = self._store.load(self.thread_id)
         if saved is None:
             raise StoreError(f"The cluster does not know {self.thread_id}.")
@@ -128,6 +128,7 @@ class Follower:
         self._saved, self.heard_seq = saved, saved.last_seq
         calls = [call for call in open_calls(saved.snapshot) if not self._answers(call.name)]
         self.announcer.take_over(Saved(snapshot=saved.snapshot, last_seq=saved.last_seq), calls)
+        self._begun = True
 
     # --- from any OS thread -----------------------------------------------------------------------------------
 
@@ -213,6 +214,8 @@ class Follower:
 
     def tick(self) -> float | None:
         """Look at the database if something has changed, and announce what is new."""
+        if not self._begun and self.stop_reason is None:
+            return None  # somebody else has got the agent already; the end of `connect` wakes it
         with self._lock:
             self._ticking = True
         try:

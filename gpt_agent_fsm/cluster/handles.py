@@ -42,9 +42,13 @@ class Followed:
         self._lock = threading.Lock()
         self._begins: dict[str, dict[Follower, int]] = {}
 
-    def add(self, follower: Follower) -> None:
-        """Note a new handle."""
+    def begin(self, follower: Follower) -> None:
+        """Let a new handle read its thread, and note with which record it begins.
+
+        In this time, no owner in this process announces a record, because both would announce it.
+        """
         with self._lock:
+            follower.begin()
             self._begins.setdefault(follower.thread_id, {})[follower] = follower.heard_seq
 
     def remove(self, follower: Follower) -> None:
@@ -57,10 +61,8 @@ class Followed:
 
     def has(self, thread_id: str, seq: int | None) -> bool:
         """Return whether a handle announces the record with this number; None stands for what is no record."""
-        begins = self._begins.get(thread_id)
-        if begins is None:
-            return False
         with self._lock:
+            begins = self._begins.get(thread_id, {})
             return any(seq is None or seq > begin for begin in begins.values())
 
     def relay(self, delta: AssistantMessageDelta) -> None:
@@ -156,15 +158,14 @@ class ClusterHandles:
         follower = Follower(start, settings, self.store, self._accepting, clock, self.trace, self._answers)
         task = _FollowerTask(follower, self._forget)
         follower.wake = lambda: self.scheduler.wake(task)
-        follower.begin()
         follower.announcer.sender = self._make_agent(follower)
         with self._lock:
             self.check_open()
             if start.thread_id in self._followers:
                 return None
             self._followers[start.thread_id] = follower
-        self._followed.add(follower)
         try:
+            self._followed.begin(follower)
             follower.send(connection.command(look=True))
             connection.join(follower)
         except BaseException:

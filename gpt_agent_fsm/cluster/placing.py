@@ -39,7 +39,7 @@ class Placer(Protocol):
         ...
 
     def offer(self, connection: sa.Connection, thread_ids: Collection[str]) -> None:
-        """Ask for a worker for these threads, as a part of the transaction of `connection`."""
+        """Ask for a worker for these threads, as a part of the transaction of `connection`, which has begun."""
         ...
 
     def work(self, concurrency: int, own: Own) -> Placing:

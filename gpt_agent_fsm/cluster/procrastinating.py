@@ -29,8 +29,8 @@ QUEUE = "gpt_agent_fsm"
 TASK = "gpt_agent_fsm.own"
 _HEARTBEAT = 2.0
 _STALLED = 10.0
-_POLL = 5.0
-"""Seconds between two searches for jobs. Usually a notification comes at once."""
+_POLL = 1.0
+"""Seconds between two searches for jobs. Usually a notification comes at once, but not before the worker listens."""
 _GRACE = 0.1
 """Seconds for which Procrastinate waits for jobs when it ends. A job is only a wait, so it may be cut off."""
 _PAUSE = 1.0

@@ -151,6 +151,7 @@ class OwnedStore:
             if not self._passes_fence(connection, lease, number):
                 records = self._records_of_last(thread_id, len(events))
                 lease.commits = number
+                self._tell(thread_id)
                 return records
             last_seq = int(run(connection, tables.SAVE_THREAD, thread=thread_id, **values).scalar_one())
             _save_events(connection, thread_id, encoded, last_seq, at)

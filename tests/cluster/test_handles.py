@@ -247,7 +247,7 @@ def test_the_owner_is_silent_about_records_that_a_handle_of_its_process_announce
     seen, follower = Followed(), followed.follower
     assert not seen.has("thread_1", 2)
     assert not seen.has("thread_1", None)
-    seen.add(follower)
+    seen.begin(follower)
     assert [seen.has("thread_1", seq) for seq in (1, 2, None)] == [False, True, True]
     assert not seen.has("thread_2", 2)
     seen.remove(follower)

@@ -117,7 +117,8 @@ def _why_not_sent(failure: TransportFailure) -> str:
     if failure.proxy:
         return f"{base_url} could not be reached through the proxy {failure.proxy} ({failure.reason}); {_PROXY_ADVICE}."
     if failure.causes(NameResolutionError):
-        return f"The host {host} of {base_url} is not known ({failure.reason}); is base_url spelled right?"
+        advice = "is base_url (or OPENAI_BASE_URL) spelled right?"
+        return f"The host {host} of {base_url} is not known ({failure.reason}); {advice}"
     if failure.timed_out:
         return f"No server could be reached at {base_url} within {failure.timeout:g} seconds; is it running there?"
     return f"No server could be reached at {base_url} ({failure.reason}); is it running there?"

@@ -341,7 +341,8 @@ class World:
             heard=tuple(user.heard),
             agents=user.agents,
             rested=user.thread_id in self._rested or self._troubles == NONE or self._troubles.hasty,
-            cancelled=frozenset(user.cancelled),
+            # In a cluster, a handle may show a run that has just ended.
+            cancelled=frozenset() if isinstance(self._store, ClusterStore) else frozenset(user.cancelled),
             failed_runs=self._server.failed_runs(user.thread_id),
             started_when_dropped=0 if self._dropped_at is None else self._count_starts(user, self._dropped_at),
             lists_runs=self._lists_runs,

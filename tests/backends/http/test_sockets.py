@@ -196,7 +196,7 @@ def test_an_unknown_host_is_named(make, request_, monkeypatch):
     assert seen.hopeless
     assert seen.message == (
         "The host no-such-host.invalid of http://no-such-host.invalid/v1 is not known "
-        "(Name or service not known); is base_url spelled right?"
+        "(Name or service not known); is base_url (or OPENAI_BASE_URL) spelled right?"
     )
 
 
