@@ -57,6 +57,8 @@ SETTINGS = Settings(
 _PATIENCE = 20_000.0
 """The number of seconds without faults within which every thread must settle."""
 _LONGEST_PAUSE = 120.0
+_UNTIL_HANDLES_READ = 15.0
+"""The number of seconds after which every handle has read the last records, even if their news was lost."""
 _MAX_LINES = 10_000
 """If a thread has not come to rest when the journal has this number of lines, it never will."""
 
@@ -203,7 +205,10 @@ class World:
         self._network.faults_off = self._store.faults_off = self._functions.faults_off = True
         if self._troubles != NONE and not self._troubles.hasty:
             self._wait_for_rest()
-        return self._settle()
+        settled = self._settle()
+        if isinstance(self._store, ClusterStore):
+            self._process.advance(_UNTIL_HANDLES_READ)
+        return settled
 
     def _act(self) -> None:
         """Let a user do something, and let some time pass."""
