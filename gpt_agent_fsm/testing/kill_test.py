@@ -31,21 +31,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import attrs
 import requests
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.assistant import Assistant
-from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
 from gpt_agent_fsm.local import LocalServer, ModelRequest, ToolCall
-from gpt_agent_fsm.ports import Backend
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores import SQLStore
+from gpt_agent_fsm.testing.kill_books import ASSISTANT, HEADERS, WIRES, Books, Wire, note
 from gpt_agent_fsm.testing.kill_tools import calls_for, functions, tool_violations
 from gpt_agent_fsm.testing.number_options import number_from, whole_number_from
 
@@ -64,41 +61,10 @@ _DRAIN = 120.0
 _DATABASE = "agents.db"
 
 
-@attrs.frozen
-class _Wire:
-    """The URL paths of an API, for requests without the library.
-
-    Attributes:
-        root: the path of the threads.
-        list: the last part of the path of a thread's messages.
-        runs: the last part of the path of a thread's runs; None if the API cannot list runs.
-    """
-
-    root: str
-    list: str
-    runs: str | None
-
-    def backend(self, base_url: str) -> Backend:
-        if self.runs is not None:
-            return AssistantsBackend(base_url)
-        return ResponsesBackend(base_url, assistants={"asst_kill": Assistant("m")})
-
-
-_WIRES = {
-    "assistants": _Wire("/threads", "messages", "runs"),
-    "responses": _Wire("/conversations", "items", None),
-}
-
-
 def _acceptance(content: str) -> tuple[int, int]:
     """Return the sort key of a message in the order of acceptance: its child's start, and its number in that child."""
     _, life, number = content.split(".")
     return int(life), int(number)
-
-
-def _text(message: dict[str, Any]) -> str:
-    text = message["content"][0]["text"]
-    return str(text if isinstance(text, str) else text["value"])
 
 
 # --- the child, which is killed ---------------------------------------------------------------------------------
@@ -110,7 +76,7 @@ class _Child:
     With `drain`, the child adds no messages and exits when all threads are settled.
     """
 
-    def __init__(self, base_url: str, wire: _Wire, folder: Path, thread_ids: Sequence[str]) -> None:
+    def __init__(self, base_url: str, wire: Wire, folder: Path, thread_ids: Sequence[str]) -> None:
         self._base_url = base_url
         self._wire = wire
         self._folder = folder
@@ -124,14 +90,14 @@ class _Child:
         ):
 
             def hear(agent: Agent, event: events.AssistantMessageAdded) -> None:
-                _note(heard, event.message_id)
+                note(heard, event.message_id)
 
             def answer(agent: Agent, event: events.ToolCallRequested) -> None:
                 if event.name not in {each.name for each in tools}:
                     with contextlib.suppress(AgentNotAlive):
                         agent.submit_tool_output(event.id, {"n": 1})
 
-            tools = functions(lambda line: _note(ran, line))
+            tools = functions(lambda line: note(ran, line))
             signals.assistant_message_added.connect(hear, weak=False)
             signals.tool_call_requested.connect(answer, weak=False)
             store = SQLStore(f"sqlite:///{self._folder / _DATABASE}", lock_timeout=1.0)
@@ -139,7 +105,7 @@ class _Child:
             taken = contextlib.suppress(StoreTaken)
             with taken, Runtime(self._wire.backend(self._base_url), SETTINGS, store, tools=tools) as runtime:
                 agents = [
-                    runtime.connect(thread_id=thread_id, assistant_id="asst_kill", last_message_id=None)
+                    runtime.connect(thread_id=thread_id, assistant_id=ASSISTANT, last_message_id=None)
                     for thread_id in self._thread_ids
                 ]
                 print("ready", flush=True)
@@ -161,14 +127,8 @@ class _Child:
                 if agent._driver.is_settled():
                     content = f"{place}.{life}.{number}"
                     agent.add_user_message(content)
-                    _note(accepted, content)
+                    note(accepted, content)
             threading.Event().wait(0.01)
-
-
-def _note(file: TextIO, line: str) -> None:
-    """Write a line to the file. The line is kept even if the process is killed immediately after this call."""
-    file.write(f"{line}\n")
-    file.flush()
 
 
 # --- the parent, which stays alive ------------------------------------------------------------------------------------
@@ -177,11 +137,11 @@ def _note(file: TextIO, line: str) -> None:
 class _Experiment:
     def __init__(self, base_url: str, wire: str, folder: Path, threads: int) -> None:
         self._api = base_url
-        self._wire_name, self._wire = wire, _WIRES[wire]
+        self._wire_name, self._wire = wire, WIRES[wire]
         self._folder = folder
-        self._headers = {"OpenAI-Beta": "assistants=v2"}
+        self._books = Books(base_url, self._wire)
         self.thread_ids = [
-            requests.post(f"{base_url}{self._wire.root}", json={}, headers=self._headers, timeout=10).json()["id"]
+            requests.post(f"{base_url}{self._wire.root}", json={}, headers=HEADERS, timeout=10).json()["id"]
             for _ in range(threads)
         ]
         (folder / "threads").write_text("\n".join(self.thread_ids))
@@ -249,17 +209,6 @@ class _Experiment:
         process.communicate(timeout=2 * _DRAIN)
         return process.returncode
 
-    def _listed(self, path: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        after: dict[str, str] = {}
-        while True:
-            params = {"limit": "100", "order": "asc", **after}
-            page = requests.get(f"{self._api}{path}", params=params, headers=self._headers, timeout=30).json()
-            found += page["data"]
-            if not page["has_more"]:
-                return found
-            after = {"after": page["last_id"]}
-
     def _lines(self, name: str) -> list[str]:
         path = self._folder / name
         return path.read_text().splitlines() if path.exists() else []
@@ -277,26 +226,12 @@ class _Experiment:
         for line in sorted(self._lines("accepted"), key=_acceptance):
             accepted[int(line.split(".")[0])].append(line)
         for place, thread_id in enumerate(self.thread_ids):
-            listed = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.list}")
-            messages = [item for item in listed if "content" in item]
-            posted = [_text(message) for message in messages if message["role"] == "user"]
-            answers = [message["id"] for message in messages if message["role"] == "assistant"]
-            counts.update(messages=len(posted), answers=len(answers), accepted=len(accepted[place]))
-            wrong += [f"{word} is on the server {n} times" for word, n in Counter(posted).items() if n > 1]
-            wrong += [f"{word} was accepted and lost" for word in accepted[place] if word not in set(posted)]
-            if [word for word in posted if word in set(accepted[place])] != accepted[place]:
-                wrong.append(f"thread {place}: the order of messages is not the order of their acceptance")
-            wrong += [f"answer {answer} was never announced" for answer in answers if answer not in heard]
-            if len(answers) != len(posted):
-                wrong.append(f"thread {place}: {len(posted)} messages had {len(answers)} answers")
-            if self._wire.runs is not None:
-                runs = self._listed(f"{self._wire.root}/{thread_id}/{self._wire.runs}")
-                counts.update(runs=len(runs))
-                wrong += [f"run {run['id']} ended as {run['status']}" for run in runs if run["status"] != "completed"]
-                if len(runs) != len(posted):
-                    wrong.append(f"thread {place}: {len(posted)} messages had {len(runs)} runs")
-        found, of_tools = tool_violations(self._history(), self._lines("ran"))
-        return wrong + found, counts + of_tools
+            found = self._books.compare(place, thread_id, accepted[place])
+            wrong += found.twice + found.wrong
+            wrong += [f"answer {answer} was never announced" for answer in found.answers if answer not in heard]
+            counts.update(found.counts)
+        of_calls, of_tools = tool_violations(self._history(), self._lines("ran"))
+        return wrong + of_calls, counts + of_tools
 
     def _history(self) -> Iterator[events.Event]:
         path = self._folder / _DATABASE
@@ -348,14 +283,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=1.0,
         help="longest life of a process in seconds (default: %(default)s)",
     )
-    parser.add_argument("--wire", choices=list(_WIRES), default="assistants", help="default: %(default)s")
+    parser.add_argument("--wire", choices=list(WIRES), default="assistants", help="default: %(default)s")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--base-url", help=argparse.SUPPRESS)
     parser.add_argument("--drain", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
         thread_ids = (options.child / "threads").read_text().split()
-        _Child(options.base_url, _WIRES[options.wire], options.child, thread_ids).run(drain=options.drain)
+        _Child(options.base_url, WIRES[options.wire], options.child, thread_ids).run(drain=options.drain)
         return 0
     return _experiment(options.wire, options.kills, options.threads, options.seed, options.longest, options.stops)
 

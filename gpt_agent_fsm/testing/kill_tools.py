@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import random
 import threading
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -17,22 +18,30 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.local import ToolCall
 from gpt_agent_fsm.tools import Tool, ToolContext, tool
 
-__all__ = ["calls_for", "functions", "tool_violations"]
+__all__ = ["BY_HAND", "calls_for", "functions", "is_denied", "tool_violations"]
 
 _LONGEST = 0.05
-_BY_HAND, _ONCE, _AGAIN = "by_hand", "once", "again"
-_CALLS = {"0": (_BY_HAND,), "2": (_ONCE,), "4": (_AGAIN,), "6": (_ONCE, _AGAIN, _BY_HAND), "8": (_ONCE, _ONCE)}
+BY_HAND, _ONCE, _AGAIN, _APPROVED = "by_hand", "once", "again", "approved"
+_CALLS = {"0": (BY_HAND,), "2": (_ONCE,), "4": (_AGAIN,), "6": (_ONCE, _AGAIN, BY_HAND), "8": (_ONCE, _ONCE)}
+_CALLS_WITH_APPROVALS = _CALLS | {"1": (_APPROVED,), "5": (_APPROVED, BY_HAND)}
 
 
-def calls_for(message: str) -> list[ToolCall]:
-    """Return the tool calls of the run that answers this message."""
-    return [ToolCall(name, {}) for name in _CALLS.get(message[-1], ())]
+def calls_for(message: str, *, approvals: bool = False) -> list[ToolCall]:
+    """Return the tool calls of the run that answers this message. `approvals`: True if some need an approval."""
+    calls = _CALLS_WITH_APPROVALS if approvals else _CALLS
+    return [ToolCall(name, {}) for name in calls.get(message[-1], ())]
+
+
+def is_denied(call_id: str) -> bool:
+    """Return whether a person would deny this call."""
+    return zlib.crc32(call_id.encode()) % 4 == 0
 
 
 def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
     """Return the functions that answer tool calls.
 
-    The function `once` must run at most once per call. `again` may run more often. `note(line)` writes a line into a
+    The functions `once` and `approved` must run at most once per call, and `approved` only with an approval. `again`
+    may run more often. `note(line)` writes a line into a
     file. The line is kept even if the process is killed immediately after `note` returns.
     """
 
@@ -48,7 +57,10 @@ def functions(note: Callable[[str], object]) -> list[Tool[..., Any]]:
     def again(context: ToolContext) -> int:
         return run(context)
 
-    return [tool(once), tool(retry="safe")(again)]
+    def approved(context: ToolContext) -> int:
+        return run(context)
+
+    return [tool(once), tool(retry="safe")(again), tool(approve=True)(approved)]
 
 
 @attrs.define
@@ -57,43 +69,57 @@ class _Call:
     starts: int = 0
     outputs: int = 0
     is_unknown: bool = False
+    is_denied: bool = False
 
 
 def tool_violations(history: Iterable[events.Event], lines: Iterable[str]) -> tuple[list[str], Counter[str]]:
     """Compare the history of all threads with the lines that the functions wrote. Return the violations, and counts."""
+    calls, runs = _calls_in(history), Counter(lines)
+    wrong = [f"a function ran for the call {call_id}, which was never requested" for call_id in runs.keys() - calls]
+    for call_id, call in calls.items():
+        what = f"the call {call_id} of {call.name}"
+        if call.outputs != 1:
+            wrong.append(f"{what} has {call.outputs} outputs")
+        if call.name != BY_HAND:
+            wrong += [f"{what} {sentence}" for sentence in _wrong_runs(call, runs[call_id])]
+    counts = Counter(
+        {
+            "calls of functions": sum(call.name != BY_HAND for call in calls.values()),
+            "functions run": runs.total(),
+            "functions run again": sum(ran > 1 for ran in runs.values()),
+            "denied": sum(call.is_denied for call in calls.values()),
+            "outcomes unknown": sum(call.is_unknown for call in calls.values()),
+        }
+    )
+    return wrong, counts
+
+
+def _calls_in(history: Iterable[events.Event]) -> dict[str, _Call]:
     calls: dict[str, _Call] = {}
     for event in history:
         match event:
-            case events.ToolCallRequested(id=call_id, name=name):
-                calls[call_id] = _Call(name)
+            case events.ToolCallRequested(id=call_id, name=name) | events.ToolApprovalRequested(id=call_id, name=name):
+                calls.setdefault(call_id, _Call(name))
             case events.ToolStarted(id=call_id):
                 calls[call_id].starts += 1
             case events.ToolCallOutputRecorded(id=call_id):
                 calls[call_id].outputs += 1
             case events.ToolOutcomeUnknown(id=call_id):
                 calls[call_id].is_unknown = True
+            case events.ToolDenied(id=call_id):
+                calls[call_id].is_denied = True
             case _:
                 pass
-    runs = Counter(lines)
-    wrong = [f"a function ran for the call {call_id}, which was never requested" for call_id in runs.keys() - calls]
-    for call_id, call in calls.items():
-        ran, what = runs[call_id], f"the call {call_id} of {call.name}"
-        if call.outputs != 1:
-            wrong.append(f"{what} has {call.outputs} outputs")
-        if call.name == _BY_HAND:
-            continue
-        if ran > 1 and call.name == _ONCE:
-            wrong.append(f"{what} ran {ran} times")
-        if ran > call.starts:
-            wrong.append(f"{what} ran {ran} times and was started {call.starts} times")
-        if ran == 0 and not call.is_unknown:
-            wrong.append(f"{what} never ran, and nobody was told")
-    counts = Counter(
-        {
-            "calls of functions": sum(call.name != _BY_HAND for call in calls.values()),
-            "functions run": runs.total(),
-            "functions run again": sum(ran > 1 for ran in runs.values()),
-            "outcomes unknown": sum(call.is_unknown for call in calls.values()),
-        }
-    )
-    return wrong, counts
+    return calls
+
+
+def _wrong_runs(call: _Call, ran: int) -> Iterator[str]:
+    """Yield what is wrong with the number of times that the function ran for a call."""
+    if ran and call.is_denied:
+        yield "was denied and ran"
+    if ran > 1 and call.name != _AGAIN:
+        yield f"ran {ran} times"
+    if ran > call.starts:
+        yield f"ran {ran} times and was started {call.starts} times"
+    if ran == 0 and not (call.is_unknown or call.is_denied):
+        yield "never ran, and nobody was told"
