@@ -25,7 +25,6 @@ from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_desk import functions_of
 from gpt_agent_fsm.engine.webhooks import verified
 from gpt_agent_fsm.errors import explains_keywords
-from gpt_agent_fsm.logs import Log, get_logger
 from gpt_agent_fsm.ports import (
     Backend,
     CountingStore,
@@ -41,8 +40,6 @@ from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.tools import Tool, ToolBox
 
 __all__ = ["Runtime"]
-
-log: Log = get_logger(__name__)
 
 
 class Runtime:
@@ -99,13 +96,10 @@ class Runtime:
             self._caller = WaitingCaller(settings, self.scheduler, rng, roster.check_open)
             self._connector = Connector(backend, settings, self._keys, self._caller, roster)
             if isinstance(roster, Roster):
-                for saved in unfinished.values():
-                    roster.resume(saved)
+                roster.resume(unfinished.values(), began)
         except BaseException:
             self.scheduler.close(0)
             raise
-        if unfinished:
-            log.info("unfinished threads resumed: %d, in %.2f s", len(unfinished), time.perf_counter() - began)
 
     def __enter__(self) -> Runtime:
         return self

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from gpt_agent_fsm.engine.connection import Connection
@@ -211,10 +212,16 @@ class Roster:
         if known is not None and driver.wanted == effects.GetLatestRun():
             driver.answer_wanted(known)
 
-    def resume(self, saved: Saved) -> None:
-        """Drive a thread with unfinished work. Raises `StoreTaken` if another process drives the thread."""
-        thread_id = saved.snapshot.thread_id
-        self.own(thread_id, self._claim(thread_id), saved)
+    def resume(self, unfinished: Collection[Saved], began: float) -> None:
+        """Drive the threads with unfinished work. Raises `StoreTaken` if another process drives one of them.
+
+        `began`: the value of `time.perf_counter` before the threads were read from the store.
+        """
+        for saved in unfinished:
+            thread_id = saved.snapshot.thread_id
+            self.own(thread_id, self._claim(thread_id), saved)
+        if unfinished:
+            log.info("unfinished threads resumed: %d, in %.2f s", len(unfinished), time.perf_counter() - began)
 
     def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
         """Drive a thread that was handed over. `saved`: the thread's data in the store, if the caller has read them.

@@ -87,9 +87,9 @@ def test_one_line_in_the_log_says_how_many_threads_were_resumed(caplog):
     world = World()
     for _ in range(3):
         world.connect().add_user_message("Secret")
-    with caplog.at_level("INFO", logger="gpt_agent_fsm.runtime"):
+    with caplog.at_level("INFO", logger="gpt_agent_fsm.engine.roster"):
         world.start()
-        (line,) = (record.getMessage() for record in caplog.records if record.name == "gpt_agent_fsm.runtime")
+        (line,) = (record.getMessage() for record in caplog.records if record.name == "gpt_agent_fsm.engine.roster")
         assert re.fullmatch(r"unfinished threads resumed: 3, in \d+\.\d\d s", line)
         world.runtime.agents[0].wait(60)
         caplog.clear()
