@@ -20,7 +20,7 @@ from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.waits import waiting_calls
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["Finding", "FindingKind", "find", "reason_of", "repaired"]
+__all__ = ["Finding", "FindingKind", "find", "orphan", "reason_of", "repaired"]
 
 _EXPIRED = "expired"
 _START = "start your program, the one whose Runtime has this store."
@@ -36,6 +36,7 @@ class FindingKind(StrEnum):
     EXPIRED_RUN = "expired_run"
     OPEN_CALL = "open_call"
     APPROVAL = "approval"
+    ORPHAN = "orphan"
 
 
 @attrs.frozen(kw_only=True)
@@ -74,6 +75,21 @@ def find(saved: Saved, settings: Settings, now: float, *, owned: bool) -> tuple[
     if owned and not _is_stalled(snapshot, settings, now):
         return ()
     return (_unfinished(snapshot, owned=owned),)
+
+
+def orphan(saved: Saved) -> tuple[Finding, ...]:
+    """Return the finding of a thread of a cluster that no worker owns; none if the thread has nothing to do."""
+    if saved.snapshot.settled and not saved.inbox and not saved.unannounced:
+        return ()
+    return (
+        Finding(
+            kind=FindingKind.ORPHAN,
+            thread_id=saved.snapshot.thread_id,
+            problem=f"{reason_of(saved.snapshot)} No worker owns the thread.",
+            advice="Workers search for such threads every few seconds. If this stays, start more workers, or let them "
+            "own more threads with --concurrency.",
+        ),
+    )
 
 
 def repaired(saved: Saved, commands: tuple[inputs.Command, ...], settings: Settings, now: float) -> Decision:

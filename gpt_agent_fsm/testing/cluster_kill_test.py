@@ -212,7 +212,7 @@ class _Experiment:
         after_more = [_seconds(each) for each in done if each.was_disturbed]
         return (
             f"takeovers {figures(alone)}\n"
-            f"takeovers with more faults meanwhile, counted from the last one, {figures(after_more)}"
+            f"takeovers during which more faults happened, counted from the last one, {figures(after_more)}"
         )
 
 

@@ -36,6 +36,22 @@ def test_an_unknown_outcome_is_reported_as_a_failed_request(first, how):
         assert not life.violations, life.report()
 
 
+@pytest.mark.parametrize("first", range(2000, 2100, BLOCK))
+@pytest.mark.parametrize("wire", ["assistants", "responses"])
+def test_nothing_is_lost_or_done_twice_or_stuck_in_a_cluster(first, wire):
+    for seed in range(first, first + BLOCK):
+        life = simulate(seed, wire=wire, cluster=True)
+        assert not life.violations, life.report()
+
+
+def test_workers_of_a_cluster_are_killed_and_frozen_in_the_lives():
+    journals = [simulate(seed, cluster=True).journal for seed in range(2000, 2060)]
+    lines = [line for journal in journals for line in journal]
+    assert any("CRASH of worker" in line for line in lines)
+    assert any("CRASH of client" in line for line in lines)
+    assert any("FREEZE of worker" in line for line in lines)
+
+
 def test_the_same_holds_over_a_database():
     stores = []
 

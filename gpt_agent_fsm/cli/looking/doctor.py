@@ -13,7 +13,7 @@ import click
 from gpt_agent_fsm.cli.chat.options import ASSISTANT
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.values import without_password
-from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, repaired
+from gpt_agent_fsm.engine.diagnosing import Finding, FindingKind, find, orphan, repaired
 from gpt_agent_fsm.engine.protocols import Saved
 from gpt_agent_fsm.engine.showing import printable
 from gpt_agent_fsm.stores.holder import is_held
@@ -44,7 +44,7 @@ def doctor(
     take_over: bool,
     force: bool,
 ) -> None:
-    """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues.
+    """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues, threads without a worker.
 
     Without --repair, the store is only read. --repair writes to the store, and is refused while another process holds
     the store. A repair drops a parked queue, answers an open call with an error, or denies a call that waits for an
@@ -98,11 +98,23 @@ def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[_Ca
     else:
         every = {row.snapshot.thread_id: Saved(snapshot=row.snapshot) for row in store.threads()}
         every |= store.unfinished()
+    owners = _owners(store) if owned else None
     return [
         _Case(finding, saved.snapshot.assistant_id == ASSISTANT)
         for saved in every.values()
-        for finding in find(saved, settings, now, owned=owned)
+        for finding in (
+            *find(saved, settings, now, owned=owned),
+            *(() if owners is None or saved.snapshot.thread_id in owners else orphan(saved)),
+        )
     ]
+
+
+def _owners(store: SQLStore) -> set[str] | None:
+    """Return the threads that a live worker owns; None if no cluster has the store."""
+    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - SQLAlchemy may not be installed
+
+    view = view_of(store)
+    return None if view is None else {name for name, owner in view.owners.items() if owner.lease is not None}
 
 
 def _print(cases: list[_Case], *, as_json: bool, may_repair: bool) -> None:
