@@ -50,7 +50,7 @@ DENIED = """
 UPDATE gpt_agent_accounts SET denial = %(denial)s, changes = changes + 1 WHERE name = %(name)s RETURNING changes
 """
 LOOK = """
-SELECT limits, GREATEST(EXTRACT(EPOCH FROM limited_until - now()), 0) AS seconds, denial, changes
+SELECT limits, EXTRACT(EPOCH FROM GREATEST(limited_until, now()) - now()) AS seconds, denial, changes
 FROM gpt_agent_accounts WHERE name = %(name)s AND changes <> %(known)s
 """
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import json
 import subprocess
 import sys
 
@@ -143,6 +144,27 @@ def test_the_commands_that_look_at_a_store_read_a_cluster(world, command):
     assert done.exit_code == 0, done.output
     assert (agent.thread_id[:12] if command == ["threads"] else "You said: Hello") in done.output
     assert agent.ask("Again", timeout=PATIENCE).text == "You said: Again"
+
+
+def test_threads_shows_the_owners_and_doctor_finds_threads_without_a_worker(world):
+    runtime = world.open_worker()
+    agent = runtime.start(ASSISTANT)
+    agent.add_user_message("hold")
+    world.wait_until_asked("hold")
+
+    def look(*command):
+        return CliRunner().invoke(commands.cli, [*command, "--store", world.url])
+
+    [row] = json.loads(look("threads", "--json").output)
+    assert row["owner"]["worker"] == runtime.store.worker.id
+    assert row["owner"]["lease"] > 0
+    assert runtime.store.worker.id in look("threads").output
+    assert "orphan" not in look("doctor", "--all").output
+    query(world.url, "UPDATE gpt_agent_owners SET worker = 'nobody'")
+    done = look("doctor", "--all")
+    assert done.exit_code == 1
+    assert "No worker owns the thread." in done.output
+    world.let_go()
 
 
 def test_a_cluster_that_cannot_be_opened_leaves_no_connection(url):
