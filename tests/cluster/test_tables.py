@@ -35,6 +35,14 @@ def test_many_processes_can_open_an_empty_database_at_once(url):
         cluster.close()
 
 
+def test_a_process_can_open_while_another_one_writes(url, process):
+    process.make_thread()
+    with process.database.transaction() as connection:
+        tables.run(connection, tables.CLAIM, thread="thread_1", worker="another")
+        with contextlib.closing(Cluster(url, lock_timeout=0.2)) as cluster:
+            assert cluster.load("thread_1") is not None
+
+
 def test_each_schema_is_another_cluster(url, postgresql):
     with open_cluster(url) as one, open_cluster(postgresql.new_schema()) as other, open_cluster(url) as same:
         assert one.cluster == same.cluster != other.cluster
