@@ -45,6 +45,7 @@ PROCESS = "X-Process"
 ENOUGH = "enough"
 """The name of the file that says that no more messages are needed."""
 _PAUSE = 0.05
+_PAUSE_AFTER_FAILURE = 1.0
 _MESSAGE = re.compile(r"m\d+\.\d+\.\d\b")
 
 
@@ -259,7 +260,9 @@ class _Client:
             try:
                 user.agent.add_user_message(message)
             except StoreError:
-                return  # It is not known to be accepted. The next message gets another number.
+                # It is not known to be accepted. The next message gets another number.
+                user.ready_at = time.monotonic() + _PAUSE_AFTER_FAILURE
+                return
             note(self._files["accepted"], message)
             user.accepted += 1
         user.was_busy = True

@@ -53,7 +53,9 @@ from gpt_agent_fsm.testing.takeovers import Database, Takeover, figures
 __all__ = ["main"]
 
 _LOOK = 0.25
-_DRAIN = 300.0
+_PROGRESS = 20.0
+"""Seconds between two lines about the progress."""
+_DRAIN = 600.0
 _FRESH = 5.0
 """Seconds after a worker was resumed in which it may still send what it was about to send."""
 _UNSETTLED = """
@@ -111,6 +113,7 @@ class _Experiment:
         self._killer = Killer(command, folder, plan.database, server, rng, late.note_resumed)
         self._wrong = self._killer.wrong
         self._settled = Database(plan.database)
+        self._told = time.monotonic()
 
     def run(self) -> None:
         """Start everything, make faults until there were enough messages, and wait until all threads rest."""
@@ -137,11 +140,26 @@ class _Experiment:
             if time.monotonic() > started + self._options.seconds and self._has_enough():
                 return
             self._killer.check()
+            self._tell("faults")
             if time.monotonic() > next_fault:
                 self._killer.make_a_fault()
                 next_fault = time.monotonic() + self._pause()
             time.sleep(_LOOK)
         self._wrong.append(f"there were not enough messages after {self._options.at_most:g} seconds")
+
+    def _tell(self, phase: str) -> None:
+        """Say to the person who waits how far the experiment is."""
+        now = time.monotonic()
+        if now > self._told + _PROGRESS:
+            self._told = now
+            unsettled = self._settled.try_to_ask(_UNSETTLED)
+            busy = "?" if unsettled is None else str(len(unsettled))
+            print(
+                f"{phase}: {len(self._lines('accepted.*'))} messages accepted, {busy} threads busy, "
+                f"{self._killer.faults.total()} faults, {len(self._wrong)} violations",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def _pause(self) -> float:
         return self._rng.uniform(0.0, 2 * self._options.pause)
@@ -153,6 +171,7 @@ class _Experiment:
                 self._wrong.append(problem)
                 return
             self._killer.check()
+            self._tell("waiting")
             time.sleep(_LOOK)
 
     def _has_enough(self) -> bool:
