@@ -19,6 +19,10 @@ __all__ = ["ClusterDatabase"]
 _WRITERS = 8
 """How many transactions of one process may write at the same time. PostgreSQL flushes them to the disk together."""
 
+IDLE_TIMEOUT = 5.0
+"""Seconds after which PostgreSQL ends the transaction of a frozen process. A lease is longer, so when others take the
+threads of the process over, it holds no locks any more."""
+
 
 class ClusterDatabase:
     """The database of a cluster. Safe to use from any OS thread. See `Cluster` for the arguments.
@@ -33,7 +37,7 @@ class ClusterDatabase:
         self.origin: Origin = Origin("Cluster")
         if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
             raise StoreError("A cluster needs PostgreSQL; write its URL like postgresql://user:password@host/database.")
-        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS)
+        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS, idle_timeout=IDLE_TIMEOUT)
         self.name: str = self._database.name
         self._closed = False
         try:

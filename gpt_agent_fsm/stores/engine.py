@@ -73,15 +73,20 @@ class Database:
         return not on_disk or Path(str(url.database)).exists()
 
 
-def open_database(url: str, timeout: float, lock_timeout: float, *, writers: int = 1) -> Database:
-    """Return the database at a URL, but do not connect to it yet. `writers`: how many transactions may write at once.
+def open_database(
+    url: str, timeout: float, lock_timeout: float, *, writers: int = 1, idle_timeout: float | None = None
+) -> Database:
+    """Return the database at a URL, but do not connect to it yet.
+
+    `writers` is how many transactions may write at once. `idle_timeout` is after how many seconds PostgreSQL ends a
+    transaction of a program that says nothing; by default, it is `timeout`.
 
     Raises `StoreError` for the URL of an unsupported database, and `ImportError` if the driver is not installed.
     """
     parsed, limit = _parse(url), Limit(timeout)
     if parsed.get_backend_name() == "sqlite":
         return _open_sqlite(parsed, limit, lock_timeout)
-    return _open_postgresql(parsed, limit, lock_timeout, writers)
+    return _open_postgresql(parsed, limit, lock_timeout, writers, timeout if idle_timeout is None else idle_timeout)
 
 
 def _parse(url: str) -> sa.URL:
@@ -144,7 +149,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: int) -> Database:
+def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: int, idle_timeout: float) -> Database:
     url = url.update_query_dict({key: value for key, value in _POSTGRESQL_DEFAULTS.items() if key not in url.query})
     try:
         writing, reading = (
@@ -162,7 +167,7 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: in
         return postgresql.connect(limit, parameters)
 
     def prepare(connection: postgresql.LimitedConnection, _record: object) -> None:
-        postgresql.prepare(connection, limit, lock_timeout)
+        postgresql.prepare(connection, lock_timeout, idle_timeout)
 
     for engine in (writing, reading):
         sa.event.listen(engine, "do_connect", connect)

@@ -68,11 +68,11 @@ def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
     return connection
 
 
-def prepare(connection: LimitedConnection, limit: Limit, lock_timeout: float) -> None:
+def prepare(connection: LimitedConnection, lock_timeout: float, idle_timeout: float) -> None:
     """Set the settings that a new session needs."""
     connection.execute(f"SET lock_timeout = {_milliseconds(lock_timeout)}")
-    # If this program loses its connection, a proxy may keep the session open, and with it the locks of its transaction.
-    connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(limit.seconds)}")
+    # If this program is frozen or loses its connection, the session may stay open, with the locks of its transaction.
+    connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(idle_timeout)}")
     connection.execute(_FLUSH_EVERY_COMMIT)
     connection.commit()
 

@@ -6,9 +6,11 @@ from functools import partial
 
 import pytest
 
+from gpt_agent_fsm.cluster import database
 from gpt_agent_fsm.cluster import leases as module
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import LEASE
+from gpt_agent_fsm.cluster.tables import LOCK, run
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.machine.inputs import CancelRun
 from gpt_agent_fsm.testing.contracts import OwnershipContract
@@ -251,6 +253,23 @@ def test_a_worker_that_is_late_but_was_not_noticed_keeps_its_threads(process):
     assert process.leases.heartbeat([lease]) == ()
     assert lease.holds()
     assert process.leases.worker_id == name
+
+
+def test_a_worker_that_is_frozen_in_a_transaction_keeps_no_locks(make_process, monkeypatch):
+    assert database.IDLE_TIMEOUT < LEASE - MARGIN
+    monkeypatch.setattr(database, "IDLE_TIMEOUT", 0.2)
+    frozen, other = make_process(), make_process()
+    frozen.make_thread()
+    claimed = []
+
+    def freeze():
+        with frozen.database.transaction() as connection:
+            run(connection, LOCK, thread="thread_1")
+            claimed.append(other.leases.claim("thread_1"))
+
+    with pytest.raises(StoreError):
+        freeze()
+    assert [lease.thread_id for lease in claimed] == ["thread_1"]
 
 
 def test_a_worker_that_leaves_frees_its_threads_immediately(process, other):
