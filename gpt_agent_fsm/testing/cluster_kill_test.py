@@ -96,6 +96,10 @@ class _LateRequests:
             if rows and f"-{pid}-" not in str(rows[0][0]):
                 self.threads.append(found.group())
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._database.close()
+
 
 class _Experiment:
     """One experiment, from the first process to the comparison."""
@@ -251,7 +255,7 @@ def _run(options: argparse.Namespace) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         server = None if options.database else stack.enter_context(a_postgresql())
         url = options.database if server is None else server.new_schema()
-        late = _LateRequests(url)
+        late = stack.enter_context(contextlib.closing(_LateRequests(url)))
         local = stack.enter_context(LocalServer(_answer, on_request=late.hear, run_expires_after=3600.0))
         plan = Plan(
             database=url,

@@ -1,5 +1,6 @@
 """A real process, real HTTP, a real file, SIGKILL and SIGSTOP. The command ends 220 processes; these tests end nine."""
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import events
@@ -44,11 +45,12 @@ def call_events(name, *kinds):
         events.ToolStarted: {"attempt": 1},
         events.ToolCallOutputRecorded: {"output": "1"},
     }
-    return [kind(**of_call, **more.get(kind, {})) for kind in kinds]
+    known = {kind: {field.name for field in attrs.fields(kind)} for kind in kinds}
+    return [kind(**{key: of_call[key] for key in known[kind] & of_call.keys()}, **more.get(kind, {})) for kind in kinds]
 
 
 ASKED, BEGUN, DONE = events.ToolCallRequested, events.ToolStarted, events.ToolCallOutputRecorded
-UNKNOWN = events.ToolOutcomeUnknown
+UNKNOWN, DENIED = events.ToolOutcomeUnknown, events.ToolDenied
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,9 @@ UNKNOWN = events.ToolOutcomeUnknown
         ("again", (ASKED, BEGUN, BEGUN, DONE), 2, []),
         ("once", (ASKED, BEGUN, UNKNOWN, DONE), 0, []),
         ("by_hand", (ASKED, DONE), 0, []),
+        ("approved", (ASKED, DENIED, DONE), 0, []),
+        ("approved", (ASKED, BEGUN, BEGUN, DONE), 2, ["the call call_1 of approved ran 2 times"]),
+        ("approved", (ASKED, DENIED, BEGUN, DONE), 1, ["the call call_1 of approved was denied and ran"]),
         ("once", (ASKED, BEGUN, BEGUN, DONE), 2, ["the call call_1 of once ran 2 times"]),
         ("once", (ASKED, BEGUN, DONE), 0, ["the call call_1 of once never ran, and nobody was told"]),
         ("again", (ASKED, BEGUN, DONE), 2, ["the call call_1 of again ran 2 times and was started 1 times"]),

@@ -1,12 +1,13 @@
-"""The numbers on the command lines of the simulation and of the kill test."""
+"""The numbers on the command lines of the simulation and of the kill tests."""
 
 import pytest
 
-from gpt_agent_fsm.testing import kill_test, simulate
+from gpt_agent_fsm.testing import cluster_kill_test, kill_test, simulate
 
 COMMANDS = {
     simulate: ["--lives", "--seconds", "--at-least", "--workers"],
     kill_test: ["--kills", "--stops", "--threads", "--longest"],
+    cluster_kill_test: ["--workers", "--clients", "--threads", "--messages", "--seconds", "--pause", "--limit"],
 }
 
 
@@ -31,6 +32,9 @@ def test_a_number_that_is_none_or_out_of_range_is_refused_in_one_sentence(comman
         (kill_test, "--threads=0"),
         (kill_test, "--longest=0"),
         (kill_test, "--longest=inf"),
+        (cluster_kill_test, "--workers=1"),
+        (cluster_kill_test, "--clients=0"),
+        (cluster_kill_test, "--pause=0"),
     ],
 )
 def test_a_number_with_which_nothing_could_run_is_refused(command, arguments, capsys):
