@@ -21,7 +21,7 @@ _WRITERS = 8
 
 IDLE_TIMEOUT = 5.0
 """Seconds after which PostgreSQL ends the transaction of a frozen process. A lease is longer, so when others take the
-threads of the process over, it holds no locks any more."""
+threads of the process over, it no longer holds locks."""
 
 
 class ClusterDatabase:
