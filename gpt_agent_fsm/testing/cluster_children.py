@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -46,6 +46,7 @@ ENOUGH = "enough"
 """The name of the file that says that no more messages are needed."""
 _PAUSE = 0.05
 _PAUSE_AFTER_FAILURE = 1.0
+_TIME_TO_CONNECT = 0.2
 _MESSAGE = re.compile(r"m\d+\.\d+\.\d\b")
 
 
@@ -171,15 +172,22 @@ class _Client:
                 for name in ("tried", "accepted", "heard", "wrong")
             }
             self._close = files.pop_all().close
+        self._tried = Counter(place_of(message)[0] for message in self._read("tried"))
+        self._accepted = defaultdict[int, list[str]](list)
+        for message in self._read("accepted"):
+            self._accepted[place_of(message)[0]].append(message)
+        self._users: dict[int, _User] = {}
+        self._missing = list({*self._mine, *self._helped})
+        random.shuffle(self._missing)
 
     def run(self, ended: threading.Event) -> None:
         with _opened(self._plan, drive=False) as runtime:
             self._runtime = runtime
-            users = self._connect()
             _say_ready(self._folder)
             while not ended.is_set():
+                self._connect()
                 is_enough = (self._folder / ENOUGH).exists()
-                for place, user in users.items():
+                for place, user in self._users.items():
                     self._talk(place, user, is_enough=is_enough)
                 self._answer()
                 ended.wait(_PAUSE)
@@ -192,16 +200,16 @@ class _Client:
 
     # --- the users ------------------------------------------------------------------------------------------
 
-    def _connect(self) -> dict[int, _User]:
-        """Make the agents, and check that everything is there that former processes of this client have been told."""
-        tried = Counter(place_of(message)[0] for message in self._read("tried"))
-        accepted = Counter(place_of(message)[0] for message in self._read("accepted"))
-        if accepted:
-            self._check(self._read("accepted"))
-        agents: dict[int, Agent] = {}
-        for place in sorted({*self._mine, *self._helped}):
-            agents[place] = _insisted(partial(self._start, place))
-        return {place: _User(agents[place], tried[place], accepted[place]) for place in self._mine}
+    def _connect(self) -> None:
+        """Make some of the agents that are missing. There are many, and the users of the others do not wait."""
+        until = time.monotonic() + _TIME_TO_CONNECT
+        while self._missing and time.monotonic() < until:
+            place = self._missing.pop()
+            if place in self._mine:
+                self._check(place)
+            agent = _insisted(partial(self._start, place))
+            if place in self._mine:
+                self._users[place] = _User(agent, self._tried[place], len(self._accepted[place]))
 
     def _start(self, place: int) -> Agent:
         """Make the agent of a thread. Decide what a former process of this client has left undecided."""
@@ -228,17 +236,16 @@ class _Client:
     def _decide(self, agent: Agent, call_id: str) -> None:
         self._answers.put(partial(agent.deny if is_denied(call_id) else agent.approve, call_id))
 
-    def _check(self, accepted: list[str]) -> None:
-        """Note each message that was accepted, and that the database does not have now."""
-        store = self._runtime.store
+    def _check(self, place: int) -> None:
+        """Note each message that a former process of this client was told is accepted, and that is not there now."""
+        accepted = self._accepted[place]
+        thread_id = _insisted(partial(self._runtime.find, key_of(place))) if accepted else None
         known: set[str] = set()
-        for place in self._mine:
-            thread_id = _insisted(partial(self._runtime.find, key_of(place)))
-            if thread_id is not None:
-                known.update(_MESSAGE.findall(repr(_insisted(partial(store.load, thread_id)))))
-                # The history is read later, so that a message is not missed on its way into it.
-                history = _insisted(partial(store.history, thread_id))
-                known.update(each.event.content for each in history if isinstance(each.event, events.UserMessageAdded))
+        if thread_id is not None:
+            known.update(_MESSAGE.findall(repr(_insisted(partial(self._runtime.store.load, thread_id)))))
+            # The history is read later, so that a message is not missed on its way into it.
+            history = _insisted(partial(self._runtime.store.history, thread_id))
+            known.update(each.event.content for each in history if isinstance(each.event, events.UserMessageAdded))
         for message in accepted:
             if message not in known:
                 note(self._files["wrong"], f"{message} was accepted, and a new process of the client does not find it")

@@ -91,7 +91,7 @@ class Killer:
         kinds: dict[Callable[[], object], int] = {
             self._kill_worker: 4,
             self._freeze_worker: 3,
-            self._kill_client: 2,
+            self._kill_client: 1,
             self._cut_connections: 2,
         }
         if server is not None:
