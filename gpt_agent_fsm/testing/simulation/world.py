@@ -124,7 +124,7 @@ class World:
 
     def _make_store(self, make_store: Callable[[], Store], crashes: float) -> CrashingStore | ClusterStore:
         if isinstance(self._scheduler, NestingScheduler):
-            return ClusterStore(MemoryTables(self._scheduler.clock), NodeFaults(self._rng, crashes / 3))
+            return ClusterStore(MemoryTables(self._scheduler.clock), NodeFaults(self._rng, crashes))
         return CrashingStore(make_store(), self._rng, crashes)
 
     def _make_process(self, make_backend: Callable[[Any], Backend]) -> Process | ClusterProcesses:

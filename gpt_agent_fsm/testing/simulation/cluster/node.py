@@ -19,6 +19,10 @@ from gpt_agent_fsm.testing.simulation.cluster.tables import MemoryTables
 
 __all__ = ["NestingScheduler", "Node", "NodeFaults"]
 
+_FREEZES = 0.02
+"""The probability that a worker is frozen during a request."""
+_FROZEN = (0.5, 5.0, 12.0, 60.0)
+"""Seconds for which a worker is frozen. A lease lasts for eight."""
 _LOOK = 5.0
 """Seconds between two searches for changes of which no news has come. A real process searches more often."""
 
@@ -34,10 +38,10 @@ class NestingScheduler(VirtualScheduler):
     def sleep(self, seconds: float) -> None:
         """See `Scheduler.sleep`. The other processes continue. Raises `Crash` if this process was killed."""
         node, ticking = self.node, self._ticking
-        with contextlib.nullcontext() if node is None else node.occupied():
+        with contextlib.nullcontext(0.0) if node is None else node.occupied() as frozen:
             self.node, self._ticking = None, False
             try:
-                self.advance(seconds)
+                self.advance(seconds + frozen)
             finally:
                 self.node, self._ticking = node, ticking
         if node is not None and node.is_dead:
@@ -59,6 +63,11 @@ class NodeFaults:
     def happen(self) -> bool:
         """Return whether something happens now."""
         return not self.off and self._likely > 0 and self._rng.random() < self._likely
+
+    def frozen(self) -> float:
+        """Return for how many seconds a process is frozen now; mostly 0."""
+        freezes = not self.off and self._likely > 0 and self._rng.random() < _FREEZES
+        return self._rng.choice(_FROZEN) if freezes else 0.0
 
     def half(self) -> bool:
         """Return True in half of the cases."""
@@ -105,13 +114,23 @@ class Node:
     # --- running ----------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def occupied(self) -> Iterator[None]:
-        """Let no tick of this process run in the `with` block."""
+    def occupied(self) -> Iterator[float]:
+        """Let no tick of this process run in the `with` block. Sometimes the whole process is frozen in it.
+
+        Yields for how many more seconds the process sleeps then.
+        """
+        seconds = 0.0 if self.is_frozen or not self._is_worker else self.faults.frozen()
         self.busy += 1
+        self.is_frozen = self.is_frozen or seconds > 0
         try:
-            yield
+            yield seconds
         finally:
             self.busy -= 1
+            self.is_frozen = self.is_frozen and seconds == 0
+
+    @property
+    def _is_worker(self) -> bool:
+        return self.handles is not None and self.handles.driving is not None
 
     def freeze(self, seconds: float) -> None:
         """Stop the whole process for a while. The others continue."""
