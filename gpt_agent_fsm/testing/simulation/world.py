@@ -57,6 +57,8 @@ SETTINGS = Settings(
 _PATIENCE = 20_000.0
 """The number of seconds without faults within which every thread must settle."""
 _LONGEST_PAUSE = 120.0
+_UNTIL_OWNERS_READ = 60.0
+"""The number of seconds after which every owner has read the last commands, even if offers and news were lost."""
 _UNTIL_HANDLES_READ = 15.0
 """The number of seconds after which every handle has read the last records, even if their news was lost."""
 _MAX_LINES = 10_000
@@ -309,6 +311,9 @@ class World:
             user.cancel_run()
             user.discard_queue()
             user.reconnect()  # to read answers that could not be read before
+        if isinstance(self._store, ClusterStore):
+            self._process.advance(_UNTIL_OWNERS_READ)
+            self._dropped_at = len(self._network.starts)
 
     def _count_starts(self, user: User, first: int) -> int:
         # A run of another client may be adopted when the user connects again, and then be repeated. Such a run is left
