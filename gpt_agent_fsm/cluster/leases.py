@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection
 
 import attrs
@@ -95,6 +96,10 @@ class Leases:
         self._held: dict[str, ClusterLease] = {}
         self._unreleased: dict[ClusterLease, bool] = {}
         """Leases whose end is not saved yet, because the database did not answer; and whether they leave work."""
+        self._claiming: Counter[str] = Counter()
+        """How many claims of each thread are in progress."""
+        self._unclear: set[str] = set()
+        """Threads whose claim has failed, so that nobody knows whether this worker owns them."""
         self._worker = self._register()
 
     # --- this worker ----------------------------------------------------------------------------------------
@@ -159,16 +164,32 @@ class Leases:
     def claim(self, thread_id: str, on_release: Callable[[], object] = lambda: None) -> ClusterLease | None:
         """See `Ownership.claim`. Returns None, too, if this process drives the thread already, or nobody knows it."""
         worker = self._worker
+        with self._lock:
+            self._claiming[thread_id] += 1
+        try:
+            epoch = self._claim(thread_id, worker)
+            lease = None if epoch is None else ClusterLease(thread_id, worker, epoch, self._clock, on_release)
+            if lease is not None:
+                with self._lock:
+                    self._held[thread_id] = lease
+        except BaseException:
+            # It may be unknown whether the claim took effect. The next heartbeat gives the thread back.
+            with self._lock:
+                self._unclear.add(thread_id)
+            raise
+        finally:
+            with self._lock:
+                self._claiming -= Counter((thread_id,))
+        return lease
+
+    def _claim(self, thread_id: str, worker: Worker) -> int | None:
+        """Claim a thread for this worker. Return the new epoch, or None if the thread cannot be claimed."""
         with self._database.transaction() as connection:
             row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
             # The row of the owner is looked up in a statement of its own, so it is not older than the lock.
             if row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one()):
                 return None
-            epoch = int(run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one())
-        lease = ClusterLease(thread_id, worker, epoch, self._clock, on_release)
-        with self._lock:
-            self._held[thread_id] = lease
-        return lease
+            return int(run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one())
 
     def release(self, lease: Lease, *, more: bool) -> None:
         """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing."""
@@ -195,6 +216,15 @@ class Leases:
                 self._save_release(connection, lease, more=more)
             with self._lock:
                 self._unreleased.pop(lease, None)
+        for thread_id in list(self._unclear):
+            with self._database.transaction() as connection:
+                row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
+                if thread_id in self._claiming:
+                    continue
+                if row is not None and row.worker == self._worker.id and thread_id not in self._held:
+                    run(connection, tables.RELEASE, thread=thread_id, offer=True)
+                    self._offer(connection, [thread_id])
+            self._unclear.discard(thread_id)
 
     def _save_release(self, connection: sa.Connection, lease: ClusterLease, *, more: bool) -> None:
         """Free the thread's row. A command that came at the last moment counts as work, because the row is locked."""

@@ -205,12 +205,15 @@ MUTANTS = {
         cluster=True,
     ),
     "a claim takes a thread from a live owner": _Mutant(
-        Leases.claim,
+        Leases._claim,
         "row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one())",
         "row is None",
         cluster=True,
     ),
     "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
+    "a claim with an unknown outcome is forgotten": _Mutant(
+        Leases.claim, "self._unclear.add(thread_id)", "pass", cluster=True
+    ),
     "a worker that ends does not look into the inbox": _Mutant(
         Leases._save_release,
         "more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())",
