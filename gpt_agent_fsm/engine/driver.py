@@ -244,8 +244,11 @@ class Driver:
             self.last_command = self._context.gate.stamp()
         elif command is not None:
             self.accept(command)
-        self.begun = True  # if the commit in `_advance` fails, the next tick repeats only the commit
-        self._advance()
+        try:
+            self._advance()
+        finally:
+            # Only now, so that a tick does not decide at the same time. If the commit fails, the next tick repeats it.
+            self.begun = True
 
     @property
     def wanted(self) -> effects.Request | None:
@@ -275,7 +278,9 @@ class Driver:
                 return Outcome(lost=self._taken)
             if not self.begun and self.stop_reason is None:
                 with self.lock, self.door:
-                    self.begin()
+                    # Another OS thread may have begun or withdrawn the driver meanwhile.
+                    if not self.begun and self.stop_reason is None:
+                        self.begin()
             self._announce()
             return Outcome(due=self._step(), idle=self._decider.idle, left=self._left)
         except StoreTaken as error:

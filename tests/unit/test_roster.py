@@ -1,6 +1,7 @@
 """The roster: which driver has which thread, which one may begin, and the reaction to each outcome."""
 
 import random
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -259,6 +260,28 @@ def test_a_thread_that_cannot_begin_when_it_is_handed_over_is_not_driven(world, 
 
 
 # --- the beginning of a driver --------------------------------------------------------------------------
+
+
+def test_a_driver_that_is_woken_while_it_begins_decides_once_at_a_time(world, monkeypatch):
+    thread_id = left(world)
+    world.store.accept(thread_id, inputs.AddUserMessage(key="Hello", content="Hello"))
+    commit, commits, second, tickers = world.store.commit, [], threading.Event(), []
+
+    def commit_slowly(snapshot, **fields):
+        commits.append(snapshot)
+        if len(commits) == 1:
+            world.roster.tick_soon(thread_id)
+            tickers.append(threading.Thread(target=world.scheduler.settle, daemon=True))
+            tickers[0].start()
+            assert not second.wait(0.3), "the tick has decided, too"
+        second.set()
+        return commit(snapshot, **fields)
+
+    monkeypatch.setattr(world.store, "commit", commit_slowly)
+    world.owner.hand_over(thread_id)
+    tickers[0].join(60)
+    world.scheduler.advance(5)
+    assert posted(world, thread_id) == ["Hello"]
 
 
 def test_a_successor_stops_if_its_thread_was_claimed_elsewhere_while_it_waited(world):
