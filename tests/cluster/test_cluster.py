@@ -13,7 +13,7 @@ from gpt_agent_fsm.cluster import Cluster
 from gpt_agent_fsm.local import LocalServer
 from gpt_agent_fsm.ports import Usage
 from tests.cluster.helpers import PATIENCE, at_once, query
-from tests.cluster.worlds import ASSISTANT, SETTINGS, Listener, drives, driving, wait_until
+from tests.cluster.worlds import ASSISTANT, SETTINGS, Listener, drives, driving, wait_until, wait_until_free
 from tests.postgresql import PASSWORD
 from tests.stores.helpers import texts_of
 
@@ -346,9 +346,9 @@ def test_a_worker_that_is_closed_in_a_run_leaves_the_thread_to_another(world):
 
 def test_a_thread_at_rest_is_let_go_and_its_next_message_is_driven_again(world, worker, agent):
     agent.ask("Hello", timeout=PATIENCE)
-    wait_until(lambda: not drives(worker, agent.thread_id))
+    wait_until_free(world)
     assert agent.alive
-    assert query(world.url, "SELECT worker FROM gpt_agent_owners") == [(None,)]
+    assert not drives(worker, agent.thread_id)
     wait_until(lambda: query(world.url, "SELECT count(*) FROM procrastinate_jobs") == [(0,)])
     assert agent.ask("Again", timeout=PATIENCE).text == "You said: Again"
 

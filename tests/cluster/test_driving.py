@@ -9,7 +9,7 @@ from gpt_agent_fsm.cluster import driving as module
 from gpt_agent_fsm.machine.inputs import CancelRun
 from gpt_agent_fsm.stores import codec
 from tests.cluster.helpers import PATIENCE, Fails, query
-from tests.cluster.worlds import ASSISTANT, drives, driving, wait_until
+from tests.cluster.worlds import ASSISTANT, drives, driving, wait_until, wait_until_free
 from tests.stores.helpers import say
 
 
@@ -51,7 +51,7 @@ def test_a_worker_does_not_take_a_thread_of_another(world, worker, held):
 def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
     agent = world.open().start(ASSISTANT)
     agent.wait(PATIENCE)
-    wait_until(lambda: not drives(worker, agent.thread_id))
+    wait_until_free(world)
     ended = []
 
     def fail(*_args):
@@ -100,7 +100,7 @@ def test_a_beat_finds_commands_of_which_no_news_has_come(world, worker, held, pr
 def test_a_beat_offers_threads_that_were_forgotten(world, worker, process):
     agent = world.open().start(ASSISTANT)
     agent.wait(PATIENCE)
-    wait_until(lambda: not drives(worker, agent.thread_id))
+    wait_until_free(world)
     values = (agent.thread_id, 1000, codec.encode_command(say("Hello")))
     query(world.url, "INSERT INTO gpt_agent_inbox (thread_id, number, command) VALUES (%s, %s, %s)", *values)
     query(world.url, "UPDATE gpt_agent_owners SET accepted = 1000")

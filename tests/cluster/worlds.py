@@ -11,7 +11,7 @@ from gpt_agent_fsm import Runtime, Settings, events
 from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.cluster import Cluster
 from gpt_agent_fsm.local import LocalServer, ToolCall
-from tests.cluster.helpers import PATIENCE
+from tests.cluster.helpers import PATIENCE, query
 
 SETTINGS = Settings(heartbeat_interval=0.05, request_retry_delay=0.05, tool_output_retry_delay=0.05, workers=4)
 ASSISTANT = "asst_1"
@@ -106,6 +106,11 @@ def driving(runtime):
 def drives(runtime, thread_id):
     """Return whether this runtime drives the thread now."""
     return driving(runtime).leases.of(thread_id) is not None
+
+
+def wait_until_free(world):
+    """Wait until the database says that no worker owns the only thread. A worker lets go a moment before it says so."""
+    wait_until(lambda: query(world.url, "SELECT worker FROM gpt_agent_owners") == [(None,)])
 
 
 def wait_until(question):
