@@ -109,7 +109,11 @@ class PostgreSQL:
         """End the server at once with all its connections, like a crash."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)  # immediate shutdown, including the server's children
-            self._process.wait(_PATIENCE)
+            try:
+                self._process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(_PATIENCE)
             self._process = None
 
     @property
