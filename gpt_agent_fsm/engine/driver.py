@@ -278,7 +278,7 @@ class Driver:
                 return Outcome(lost=self._taken)
             if not self.begun and self.stop_reason is None:
                 with self.lock, self.door:
-                    # Another OS thread may have begun or withdrawn the driver in this moment.
+                    # Another OS thread may have begun or withdrawn the driver before the locks were free.
                     if not self.begun and self.stop_reason is None:
                         self.begin()
             self._announce()

@@ -118,6 +118,17 @@ def test_no_line_of_code_is_too_long_for_a_narrow_page():
 
 
 def test_the_code_on_the_pages_is_formatted():
-    command = ["ruff", "format", "--check", "--config", f"line-length={LINE}", "--config", "format.exclude=[]", *PAGES]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "format",
+        "--check",
+        "--config",
+        f"line-length={LINE}",
+        "--config",
+        "format.exclude=[]",
+        *PAGES,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\nto format: {FORMAT}"

@@ -191,7 +191,7 @@ def test_the_command_simulates_nothing_if_the_rows_cannot_be_written(capsys, tmp
 def test_a_bad_life_ends_a_batch_with_its_report(monkeypatch):
     good, bad = Life(3, crashes=1, rows=Counter(a=1)), Life(4, ["the journal"], ["something is lost"], requests=2)
     monkeypatch.setattr(command, "simulate", lambda seed, *args, **kwargs: {3: good, 4: bad}[seed])
-    tally = command._simulate_batch(command._Job(3, 5, True, "assistants"))
+    tally = command._simulate_batch(command._Job(3, 5, True, "assistants", False))
     assert tally == command._Tally(2, 1, 2, Counter(a=1), "seed 4\nsomething is lost\n\nthe journal")
 
 

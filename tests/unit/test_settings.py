@@ -30,6 +30,7 @@ def test_the_defaults_are_those_of_the_contract():
         "stall_after": 300.0,
         "max_answer_bytes": 64 * 1024 * 1024,
         "max_part_bytes": 20 * 1024 * 1024,
+        "requests_per_minute": None,
         "workers": 8,
     }
 
@@ -42,6 +43,7 @@ def test_a_value_that_makes_no_sense_is_refused_by_name(name, value):
         "run_timeout",
         "tool_timeout",
         "stall_after",
+        "requests_per_minute",
         "max_tool_rounds",
         "approval_timeout",
         "max_total_tokens",
