@@ -13,7 +13,6 @@ from gpt_agent_fsm import Assistant, Runtime, Settings
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.cli.chat.options import WrongOption
 from gpt_agent_fsm.cli.chat.tools import importable_directory, load_tools, named
-from gpt_agent_fsm.cli.exits import HINT
 from gpt_agent_fsm.cli.library_log import library_log
 from gpt_agent_fsm.cli.looking import opening
 from gpt_agent_fsm.cli.stopping import cannot_listen, stopped_by_signals
@@ -79,7 +78,7 @@ def worker(
     try:
         from gpt_agent_fsm.cluster import Cluster  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise click.ClickException(f"{error}; {HINT}") from error
+        raise click.ClickException(str(error)) from error
     with contextlib.ExitStack() as stack:
         stack.enter_context(importable_directory())
         functions = load_tools(tools)

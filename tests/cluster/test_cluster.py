@@ -492,3 +492,12 @@ def test_use_after_a_fork_is_refused_and_harms_nobody(worker, agent):
         assert in_child(lambda call=call: call(runtime, agent)).startswith("UsedAfterFork: "), name
     assert in_child(lambda: (runtime.close(), runtime.store.close(), "closed")[-1]) == "closed"
     assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
+
+
+def test_a_message_that_no_worker_has_taken_is_explained(world):
+    agent = world.open().start(ASSISTANT)
+    agent.add_user_message("Hello")
+    wait_until(lambda: "Hello" in [getattr(each, "content", None) for each in agent._driver.commands()])
+    assert "message waits to be posted" in agent.explain()
+    assert "No worker has taken this up yet" in agent.explain()
+    assert "Cluster(url, drive=True)" in agent.explain()

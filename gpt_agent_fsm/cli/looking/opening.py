@@ -93,7 +93,9 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
         except (GptAgentError, ValueError) as error:
             raise click.ClickException(str(error)) from error
         except ImportError as error:
-            raise click.ClickException(f"{error.name} is not installed; {HINT}") from error
+            # The library's own errors say what to install.
+            advice = str(error) if "pip install" in str(error) else f"{error.name} is not installed; {HINT}"
+            raise click.ClickException(advice) from error
         except click.Abort:
             sys.exit(INTERRUPTED)  # click ends a question in this way, after Ctrl-C and after Ctrl-D
         except KeyboardInterrupt:
