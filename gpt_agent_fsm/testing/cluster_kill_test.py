@@ -31,6 +31,7 @@ import argparse
 import contextlib
 import random
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -319,4 +320,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the database does not outlive the command
     sys.exit(main())
