@@ -39,12 +39,13 @@ class Database:
             time.sleep(_LOOK)
 
     def try_to_ask(self, statement: str, *values: object) -> list[tuple[Any, ...]] | None:
-        """Return the rows of a query, or None if the database does not answer."""
+        """Return the rows of a query, or None if the database does not answer, or has no tables yet."""
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
             return self._connection.execute(statement.encode(), values or None).fetchall()
-        except psycopg.OperationalError:
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+            # The database is away, or no process has made the tables yet.
             self.close()
             return None
 
