@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from gpt_agent_fsm.errors import StoreError
@@ -97,9 +98,23 @@ class ClusterProcesses:
         while sum(node is not self._client for node in self._nodes) < self._workers:
             self._start_worker()
         if self._client is None:
-            self._client = self._start("client", drive=self._client_drives)
-            for action in self.on_start:
-                action()
+            client = self._client = self._start("client", drive=self._client_drives)
+            with self._inside(client):
+                for action in self.on_start:
+                    with contextlib.suppress(StoreError):  # the user connects with the next action
+                        action()
+
+    @contextlib.contextmanager
+    def _inside(self, client: Node) -> Iterator[None]:
+        """Let users act in this process in the `with` block. It is dead after a crash."""
+        before, self._scheduler.node = self._scheduler.node, client
+        try:
+            yield
+        except Crash:
+            client.crash()
+            raise
+        finally:
+            self._scheduler.node = before
 
     def _start(self, kind: str, *, drive: bool) -> Node:
         self._started += 1
@@ -148,34 +163,23 @@ class ClusterProcesses:
 
     def survive(self, action: Callable[[], object]) -> bool:
         """Run an action of a user. If the process crashes, start the next one. Return whether it survived."""
-        before = self._scheduler.node
         try:
-            while self._client is None:
-                self._start_client()
-            self._scheduler.node = self._client
-            action()
+            with self._inside(self._live_client()), contextlib.suppress(StoreError):
+                action()
         except Crash:
-            self._scheduler.node = before
-            if self._client is not None:
-                self._client.crash()
-            while self._client is None:
-                self._start_client()
+            self._live_client()
             return False
-        except StoreError:
-            return True
-        finally:
-            self._scheduler.node = before
         return True
 
-    def _start_client(self) -> None:
-        try:
-            self.start()
-        except (Crash, StoreError):
-            if self._client is not None:
-                self._client.crash()
+    def _live_client(self) -> Node:
+        """Return the process with the users' agents. Start it, as often as necessary."""
+        while self._client is None:
+            with contextlib.suppress(Crash, StoreError):
+                self.start()
+        return self._client
 
     def _restart_client(self) -> None:
-        self.survive(lambda: None)
+        self._live_client()
 
     def advance(self, seconds: float) -> None:
         """Let this number of seconds pass."""
