@@ -53,6 +53,7 @@ class ClusterLease:
     Attributes:
         epoch: how many times the thread had been claimed when this lease was made.
         commits: how many commits have been made under this lease.
+        attempt: the content of the commit whose outcome is unknown; None if there is none.
         mark: the number of the last record that this process has announced; 0 if it has announced none.
         on_release: called once when the lease has ended.
     """
@@ -63,6 +64,7 @@ class ClusterLease:
     clock: Clock
     on_release: Callable[[], object]
     commits: int = 0
+    attempt: object = None
     mark: int = 0
     is_lost: bool = False
 

@@ -16,7 +16,7 @@ from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import Record, Saved
+from gpt_agent_fsm.ports import Lease, Record, Saved
 from gpt_agent_fsm.stores import codec
 
 __all__ = ["Accepting", "Announced", "OwnedStore"]
@@ -130,13 +130,15 @@ class OwnedStore:
         due: float | None,
         queue: QueueChange = NO_CHANGE,
         announced: bool = False,
+        lease: Lease | None = None,
     ) -> Sequence[Record]:
-        """See `Store.commit`. Raises `StoreTaken` if this worker no longer owns the thread.
+        """See `SharedStore`. Without `lease`, it is enough that this worker owns the thread.
 
-        If it is unknown whether a commit took effect, and the engine repeats it, the number of the commit shows it.
+        If it is unknown whether a commit took effect, and the engine repeats it, the number of the commit shows it. The
+        number counts only after everything else has succeeded, because the repetition may fail, too.
         """
         thread_id = snapshot.thread_id
-        lease = self._lease(thread_id)
+        lease = self._owned(thread_id, lease)
         number, encoded = lease.commits + 1, [codec.encode_event(event) for event in events]
         values: dict[str, Any] = {
             "settled": snapshot.settled,
@@ -147,35 +149,41 @@ class OwnedStore:
             "all_announced": announced,
             "mark": lease.mark,
         }
+        content = (values["snapshot"], consumed, encoded)
         with self._database.transaction() as connection:
-            if not self._passes_fence(connection, lease, number):
-                records = self._records_of_last(thread_id, len(events))
-                lease.commits = number
-                self._tell(thread_id)
-                return records
-            last_seq = int(run(connection, tables.SAVE_THREAD, thread=thread_id, **values).scalar_one())
-            _save_events(connection, thread_id, encoded, last_seq, at)
-            _save_queue(connection, thread_id, queue)
-            if consumed:
-                run(connection, tables.DROP_COMMANDS, thread=thread_id, consumed=consumed)
-        lease.commits = number
-        if announced:
-            lease.mark = last_seq
+            is_new = self._passes_fence(connection, lease, number, content)
+            if is_new:
+                lease.attempt = content
+                last_seq = int(run(connection, tables.SAVE_THREAD, thread=thread_id, **values).scalar_one())
+                _save_events(connection, thread_id, encoded, last_seq, at)
+                _save_queue(connection, thread_id, queue)
+                if consumed:
+                    run(connection, tables.DROP_COMMANDS, thread=thread_id, consumed=consumed)
+        if is_new:
+            first = last_seq - len(events) + 1
+            records: Sequence[Record] = [Record(seq=seq, at=at, event=each) for seq, each in enumerate(events, first)]
+        else:
+            records = self._records_of_last(thread_id, len(events))
+        if announced and records:
+            lease.mark = records[-1].seq
+        lease.commits, lease.attempt = number, None
         self._tell(thread_id)
-        return [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, last_seq - len(events) + 1)]
+        return records
 
-    def _lease(self, thread_id: str) -> ClusterLease:
-        lease = self._lease_of(thread_id)
-        if lease is None or lease.is_lost:
+    def _owned(self, thread_id: str, lease: Lease | None) -> ClusterLease:
+        # A former driver may still be in its last tick when this process claims the thread again.
+        owned = self._lease_of(thread_id)
+        if owned is None or owned.is_lost or lease not in (None, owned):
             raise StoreTaken(f"{thread_id} is driven by another process now.")
-        return lease
+        return owned
 
-    def _passes_fence(self, connection: sa.Connection, lease: ClusterLease, number: int) -> bool:
+    def _passes_fence(self, connection: sa.Connection, lease: ClusterLease, number: int, content: object) -> bool:
         """Return True if this commit may write, and False if it took effect before. Otherwise raise `StoreTaken`."""
         owner = {"thread": lease.thread_id, "worker": lease.worker.id, "epoch": lease.epoch, "commit": number}
         if run(connection, tables.FENCE, **owner).first() is not None:
             return True
-        if not run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none():
+        is_repeated = run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none() and content == lease.attempt
+        if not is_repeated:
             lease.is_lost = True
             raise StoreTaken(f"{lease.thread_id} is driven by another process now.")
         return False

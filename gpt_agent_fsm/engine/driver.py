@@ -53,7 +53,6 @@ class Driver:
         "begun",
         "door",
         "last_command",
-        "lease",
         "lock",
         "settings",
         "stop_reason",
@@ -65,11 +64,9 @@ class Driver:
     def __init__(self, context: DriverContext, snapshot: Snapshot, settings: Settings) -> None:
         self._context = context
         self.thread_id: str = snapshot.thread_id
-        self._ledger = Ledger(snapshot, context.store, context.clock, context.webhooks, context.trace)
+        own = (snapshot, context.store, context.clock, context.webhooks, context.trace)
+        self._ledger = Ledger(*own, is_shared=context.shared is not None)
         self.settings: Settings = settings
-        self.lease: Lease | None = None
-        """The right to drive the thread. The driver gets this right before it begins, and keeps it until its last tick
-        has ended."""
         self._listener = Listener(context.backend, context.streams, self.thread_id)
         # Reentrant: the garbage collector may end an abandoned `AnswerStream` at any line, even while the lock is held.
         self._lock = threading.RLock()
@@ -103,6 +100,15 @@ class Driver:
     def snapshot(self) -> Snapshot:
         """The snapshot of the thread."""
         return self._ledger.snapshot
+
+    @property
+    def lease(self) -> Lease | None:
+        """The right to drive the thread. The driver has it from before it begins until its last tick has ended."""
+        return self._ledger.lease
+
+    @lease.setter
+    def lease(self, lease: Lease | None) -> None:
+        self._ledger.lease = lease
 
     @property
     def tenant(self) -> str:
@@ -359,7 +365,7 @@ class Driver:
 
     def _permit(self, request: effects.Request) -> CallLimits | None:
         """See `Permit`."""
-        return None if self.stop_reason is not None else self._sender.permit(request, self, self.lease, self.settings)
+        return None if self.stop_reason is not None else self._sender.permit(request, self, self.settings)
 
     def _make_request(self, permitted: CallLimits | None) -> None:
         """Make the next request and handle its answer, unless the request is held back.
@@ -374,7 +380,7 @@ class Driver:
                 self._announce()
                 if self.stop_reason is not None:
                     return
-            fact = self._sender.send(request, self, self.lease, self.settings, permitted)
+            fact = self._sender.send(request, self, self.settings, permitted)
             if fact is None:
                 return
             self._agenda.request = None

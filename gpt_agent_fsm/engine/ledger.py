@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm import events
 from gpt_agent_fsm.engine.deadlines import Deadlines
-from gpt_agent_fsm.engine.protocols import Clock, Record, Saved, Store
+from gpt_agent_fsm.engine.protocols import Clock, Lease, Record, Saved, Store
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Webhooks
+from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.settings import Settings
 
@@ -41,12 +42,24 @@ class Ledger:
     Attributes:
         snapshot: the current snapshot. The snapshot in the store may lack progress that a restart does not need.
         deadlines: the deadlines of the thread.
+        lease: the right to drive the thread; None before the driver begins, and after its last tick has ended.
     """
 
-    __slots__ = ("_clock", "_due", "_store", "_trace", "_webhooks", "deadlines", "snapshot")
+    __slots__ = ("_clock", "_due", "_is_shared", "_store", "_trace", "_webhooks", "deadlines", "lease", "snapshot")
 
-    def __init__(self, snapshot: Snapshot, store: Store, clock: Clock, webhooks: Webhooks, trace: Trace) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        store: Store,
+        clock: Clock,
+        webhooks: Webhooks,
+        trace: Trace,
+        *,
+        is_shared: bool = False,
+    ) -> None:
         self.snapshot: Snapshot = snapshot
+        self.lease: Lease | None = None
+        self._is_shared = is_shared
         self.deadlines: Deadlines = Deadlines(clock)
         self._store = store
         self._clock = clock
@@ -87,6 +100,11 @@ class Ledger:
             commit: Callable[..., Sequence[Record]] = self._store.commit
             if unheard and happened and commits_announced(self._store):
                 commit = functools.partial(commit, announced=True)
+            if self._is_shared:
+                if self.lease is None:
+                    raise StoreTaken(f"{snapshot.thread_id} is driven by another process now.")
+                # The process may have a newer lease of the thread, for the next driver.
+                commit = functools.partial(commit, lease=self.lease)
             records = commit(
                 snapshot,
                 consumed=consumed,

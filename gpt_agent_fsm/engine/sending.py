@@ -29,10 +29,9 @@ class Sender:
         self._agenda = agenda
         self._listener = listener
 
-    def permit(
-        self, request: effects.Request, who: Waiting, lease: Lease | None, settings: Settings
-    ) -> CallLimits | None:
+    def permit(self, request: effects.Request, who: Waiting, settings: Settings) -> CallLimits | None:
         """Return the limits of a request that begins now. Return None if the request must wait for the gate."""
+        lease = self._ledger.lease
         if lease is None or self._context.gate.admit(who, request) is not None:
             return None
         return call_limits(self._context.clock, settings, lease)
@@ -41,7 +40,6 @@ class Sender:
         self,
         request: effects.Request,
         who: Waiting,
-        lease: Lease | None,
         settings: Settings,
         permitted: CallLimits | None = None,
     ) -> inputs.Input | None:
@@ -50,6 +48,7 @@ class Sender:
         If the request changes the server, it is first saved as sent, unless it was `permitted` and is already saved so.
         Raises `StoreTaken` if the lease does not hold. In this case, the request took no effect.
         """
+        lease = self._ledger.lease
         if lease is None:
             raise driven_elsewhere(self._thread_id)
         if permitted is not None:

@@ -194,6 +194,16 @@ def test_a_thread_that_cannot_be_stored_is_reported_without_secrets(process):
     assert PASSWORD not in texts_of(caught.value)
 
 
+def test_a_former_driver_cannot_write_under_the_next_lease_of_its_process(process, lease, reader):
+    process.leases.release(lease, more=False)
+    following = process.leases.claim("thread_1")
+    values = {"consumed": 0, "events": [an_event()], "at": 1.0, "due": None}
+    with pytest.raises(StoreTaken):
+        process.store.commit(busy(), **values, lease=lease)
+    assert len(process.store.commit(busy(), **values, lease=following)) == 1
+    assert len(reader.history("thread_1")) == 1
+
+
 # --- an unknown outcome ---------------------------------------------------------------------------------------
 
 
@@ -214,6 +224,28 @@ def test_a_commit_that_is_repeated_after_an_unknown_outcome_takes_effect_once(pr
     assert [record.seq for record in reader.history("thread_1")] == [1, 2, 3]
     assert reader.load("thread_1").inbox == ()
     assert [record.seq for record in commit(process.store, idle(), an_event())] == [4]
+
+
+def test_a_repetition_that_fails_itself_is_recognised_again(process, lease, reader):
+    fails = Fails(process.database)
+    fails.after = 1
+    with pytest.raises(StoreError):
+        commit(process.store, busy(), an_event())
+    fails.after = 1
+    with pytest.raises(StoreError):
+        commit(process.store, busy(), an_event())
+    assert [record.seq for record in commit(process.store, busy(), an_event())] == [1]
+    assert len(reader.history("thread_1")) == 1
+
+
+def test_another_commit_with_the_number_of_one_that_took_effect_is_refused(process, lease, reader):
+    fails = Fails(process.database)
+    fails.after = 1
+    with pytest.raises(StoreError):
+        commit(process.store, busy(), an_event())
+    with pytest.raises(StoreTaken):
+        commit(process.store, idle(), an_event(run_id="run_2"))
+    assert len(reader.history("thread_1")) == 1
 
 
 def test_a_repeated_commit_without_events_returns_none(process, lease):

@@ -200,8 +200,8 @@ MUTANTS = {
     ),
     "a commit with an unknown outcome is made twice": _Mutant(
         OwnedStore.commit,
-        "if not self._passes_fence(connection, lease, number):",
-        "if self._passes_fence(connection, lease, number) is None:",
+        "is_new = self._passes_fence(connection, lease, number, content)",
+        "is_new = self._passes_fence(connection, lease, number, content) is not None",
         cluster=True,
     ),
     "a claim takes a thread from a live owner": _Mutant(
@@ -211,6 +211,9 @@ MUTANTS = {
         cluster=True,
     ),
     "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
+    "a former driver writes under the lease of the next one": _Mutant(
+        OwnedStore._owned, "lease not in (None, owned)", "False", cluster=True
+    ),
     "a claim with an unknown outcome is forgotten": _Mutant(
         Leases.claim, "self._unclear.add(thread_id)", "pass", cluster=True
     ),

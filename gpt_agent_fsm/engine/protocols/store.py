@@ -221,6 +221,9 @@ class PrunableStore(Protocol):
 class SharedStore(Protocol):
     """The store of a driver whose thread has handles in several processes. Commands come from all of them.
 
+    Its `commit` takes one more keyword, `lease`, which is the lease of the driver. It raises `StoreTaken` if the thread
+    is not owned under this lease, even if this process owns the thread under another one.
+
     The driver's number of a command may be higher than that of a command that it has not read yet. So it reads all
     commands from the store, also its own.
     """

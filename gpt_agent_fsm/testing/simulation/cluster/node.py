@@ -19,6 +19,8 @@ from gpt_agent_fsm.testing.simulation.cluster.tables import MemoryTables
 
 __all__ = ["NestingScheduler", "Node", "NodeFaults"]
 
+_DEEPEST = 20
+"""How many sleeps may be inside one another while others continue. Python allows only a limited depth of calls."""
 _FREEZES = 0.02
 """The probability that a worker is frozen during a request."""
 _FROZEN = (0.5, 5.0, 12.0, 60.0)
@@ -34,6 +36,18 @@ class NestingScheduler(VirtualScheduler):
         super().__init__()
         self.node: Node | None = None
         """The process that runs now; None if a user acts."""
+        self._depth = 0
+
+    def advance(self, seconds: float) -> None:
+        """See `VirtualScheduler.advance`. What happens inside too many other things only takes its time."""
+        if self._depth == _DEEPEST:
+            super().sleep(seconds)
+            return
+        self._depth += 1
+        try:
+            super().advance(seconds)
+        finally:
+            self._depth -= 1
 
     def sleep(self, seconds: float) -> None:
         """See `Scheduler.sleep`. The other processes continue. Raises `Crash` if this process was killed."""
