@@ -136,17 +136,7 @@ class Cluster:
             account = self._account or self._account_of(parts.backend)
             driving = Driving(self._database, self._placer, self._accepting, self, parts, self._concurrency, account)
         self._handles = ClusterHandles(
-            parts.backend,
-            self,
-            self._database,
-            self._accepting,
-            parts.scheduler,
-            parts.settings,
-            parts.make_agent,
-            parts.answers,
-            self._followed,
-            driving,
-            self.close,
+            parts, self, self._database, self._accepting, self._followed, driving, self.close
         )
         self._open_news(self._handles)
         return self._handles

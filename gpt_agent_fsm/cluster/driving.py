@@ -133,7 +133,7 @@ class Driving:
                 log.exception("the heartbeat of this worker failed, and is tried again")
 
     def beat(self) -> None:
-        """Renew the leases, let go of lost threads, and search for threads without an owner."""
+        """Renew the leases, release lost threads, and search for threads without an owner."""
         for lease in self.leases.heartbeat(self.leases.held):
             driver = self.roster.get(lease.thread_id)
             if driver is not None and driver.lease is lease:
@@ -148,7 +148,7 @@ class Driving:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Take no more threads, and let go of all. Other workers continue with them. Does not block."""
+        """Take no more threads, and release all. Other workers continue with them. Does not block."""
         if self._placing is not None:
             self._placing.stop()
         self.roster.close()

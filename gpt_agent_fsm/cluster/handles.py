@@ -13,7 +13,8 @@ from gpt_agent_fsm.cluster.tables import VERSIONS, run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.driver import Driver
-from gpt_agent_fsm.engine.protocols import AgentHandle, Backend, Scheduler
+from gpt_agent_fsm.engine.handles import HandleParts
+from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Notice
@@ -85,29 +86,23 @@ class ClusterHandles:
 
     def __init__(
         self,
-        backend: Backend,
+        parts: HandleParts,
         store: FollowedStore,
         database: ClusterDatabase,
         accepting: Accepting,
-        scheduler: Scheduler,
-        settings: Settings,
-        make_agent: Callable[[Thread], AgentHandle],
-        answers: Callable[[str], bool],
         followed: Followed,
         driving: Driving | None,
         close: Callable[[], None],
     ) -> None:
         self.origin: Origin = Origin("runtime")
-        self.backend: Backend = backend
+        self.backend: Backend = parts.backend
         self.store: FollowedStore = store
-        self.scheduler: Scheduler = scheduler
+        self.scheduler: Scheduler = parts.scheduler
         self.driving: Driving | None = driving
-        self.trace: Trace = Trace(scheduler.clock) if driving is None else driving.roster.trace
+        self.trace: Trace = Trace(parts.scheduler.clock) if driving is None else driving.roster.trace
+        self._parts = parts
         self._database = database
         self._accepting = accepting
-        self._settings = settings
-        self._make_agent = make_agent
-        self._answers = answers
         self._followed = followed
         self._close = close
         self._lock = threading.RLock()
@@ -155,10 +150,10 @@ class ClusterHandles:
         del known  # the owner looks by itself
         self._accepting.introduce(start)
         clock = self.scheduler.clock
-        follower = Follower(start, settings, self.store, self._accepting, clock, self.trace, self._answers)
+        follower = Follower(start, settings, self.store, self._accepting, clock, self.trace, self._parts.answers)
         task = _FollowerTask(follower, self._forget)
         follower.wake = lambda: self.scheduler.wake(task)
-        follower.announcer.sender = self._make_agent(follower)
+        follower.announcer.sender = self._parts.make_agent(follower)
         with self._lock:
             self.check_open()
             if start.thread_id in self._followers:

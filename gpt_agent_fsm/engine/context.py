@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import attrs
 
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, SharedStore, Store
+from gpt_agent_fsm.engine.protocols import Backend, Clock, Ownership, Scheduler, SharedStore, Store
+from gpt_agent_fsm.engine.protocols.offers import offers
+from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.streams import Streams
-from gpt_agent_fsm.engine.tool_desk import Tooling
+from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
+from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Webhooks
 from gpt_agent_fsm.errors import AgentNotAlive, StoreTaken
+from gpt_agent_fsm.settings import Settings
+from gpt_agent_fsm.tools import ToolBox
 
-__all__ = ["DriverContext", "Outcome", "driven_elsewhere", "not_alive"]
+__all__ = ["DriverContext", "Outcome", "driven_elsewhere", "not_alive", "shared_context"]
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +49,35 @@ class DriverContext:
     random: random.Random
     trace: Trace
     shared: SharedStore | None = None
+
+
+def shared_context(
+    backend: Backend,
+    store: Store,
+    scheduler: Scheduler,
+    settings: Settings,
+    rng: random.Random,
+    ownership: Ownership,
+    tools: ToolBox,
+    trace: Trace,
+    gate: Gate | None,
+) -> DriverContext:
+    """Make what all drivers of a roster share. The arguments are those of `Roster`."""
+    clock, wake, later = scheduler.clock, ownership.wake, getattr(scheduler, "call_later", None)
+    jobs = ToolJobs(clock, settings.tool_workers, wake, later and partial(later, 0.0))
+    return DriverContext(
+        backend=backend,
+        store=store,
+        clock=clock,
+        gate=gate or Gate(clock, settings),
+        webhooks=Webhooks(clock),
+        ownership=ownership,
+        tooling=Tooling(tools, lambda: functions_of(backend), jobs, clock, settings.receive_timeout, trace),
+        streams=Streams(settings.streams, lambda: call_limits(clock, settings), wake, later, clock.monotonic),
+        random=rng,
+        trace=trace,
+        shared=store if offers(store, SharedStore) else None,
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from gpt_agent_fsm.engine.connection import Connection
-from gpt_agent_fsm.engine.context import DriverContext
+from gpt_agent_fsm.engine.context import shared_context
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
 from gpt_agent_fsm.engine.ownership import SoleOwner
@@ -26,19 +26,14 @@ from gpt_agent_fsm.engine.protocols import (
     Ownership,
     Saved,
     Scheduler,
-    SharedStore,
     Store,
 )
-from gpt_agent_fsm.engine.protocols.offers import offers
-from gpt_agent_fsm.engine.runner import call_limits
 from gpt_agent_fsm.engine.shift import Shift
 from gpt_agent_fsm.engine.store_use import StoreUse
-from gpt_agent_fsm.engine.streams import Streams
 from gpt_agent_fsm.engine.thread import Thread
-from gpt_agent_fsm.engine.tool_desk import Tooling, functions_of
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.tracing import Trace
-from gpt_agent_fsm.engine.webhooks import Notice, Webhooks
+from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import Log, get_logger
@@ -99,13 +94,10 @@ class Roster:
         self._rests_for = rests_for
         is_owned = getattr(store, "is_owned", None)
         self._ownership = SoleOwner(self.tick_soon, is_owned) if make_ownership is None else make_ownership(self)
-        self._webhooks = Webhooks(scheduler.clock)
-        later, wake = getattr(scheduler, "call_later", None), self._ownership.wake
-        self.jobs: ToolJobs = ToolJobs(scheduler.clock, settings.tool_workers, wake, later and partial(later, 0.0))
-        self._streams = Streams(
-            settings.streams, lambda: call_limits(scheduler.clock, settings), wake, later, scheduler.clock.monotonic
+        self._context = shared_context(
+            backend, store, scheduler, settings, rng, self._ownership, tools, self.trace, gate
         )
-        self._context = self._shared(tools, rng, gate or Gate(scheduler.clock, settings))
+        self.jobs: ToolJobs = self._context.tooling.jobs
         # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
         # close the runtime.
         self._lock = threading.RLock()
@@ -117,24 +109,6 @@ class Roster:
         self._leaving: dict[str, Shift] = {}
         """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
         the next driver is in `_shifts` and waits until that tick has ended."""
-
-    def _shared(self, tools: ToolBox, rng: random.Random, gate: Gate) -> DriverContext:
-        """Return what all drivers share."""
-        backend, settings, clock = self.backend, self._settings, self.scheduler.clock
-        timeout = settings.receive_timeout
-        return DriverContext(
-            backend=backend,
-            store=self.store,
-            clock=clock,
-            gate=gate,
-            webhooks=self._webhooks,
-            ownership=self._ownership,
-            tooling=Tooling(tools, lambda: functions_of(backend), self.jobs, clock, timeout, self.trace),
-            streams=self._streams,
-            random=rng,
-            trace=self.trace,
-            shared=self.store if offers(self.store, SharedStore) else None,
-        )
 
     # --- who drives -----------------------------------------------------------------------------------
 
@@ -290,7 +264,7 @@ class Roster:
     def wake_by_webhook(self, notice: Notice) -> bool:
         """Wake the driver of the thread that a webhook is about. Return whether there is such a driver."""
         self.check_open()
-        thread_id = self._webhooks.take_in(notice)
+        thread_id = self._context.webhooks.take_in(notice)
         if thread_id is None or self.get(thread_id) is None:
             return False
         self._ownership.wake(thread_id)
@@ -323,16 +297,10 @@ class Roster:
         return outcome.due
 
     def _let_rest(self, shift: Shift, rests_for: float, due: float | None) -> float | None:
-        """Let go of a driver that has rested for some seconds. Return when to tick it again."""
-        if not shift.driver.has_come_to_rest:
-            shift.rests_since = None
-            return due
-        now = self.scheduler.clock.monotonic()
-        if shift.rests_since is None:
-            shift.rests_since = now
-        end = shift.rests_since + rests_for
-        if now < end:
-            return end if due is None else min(due, end)
+        """Remove a driver that has rested for some seconds. Return when to tick it again."""
+        end = shift.end_of_rest(rests_for)
+        if end is None or self.scheduler.clock.monotonic() < end:
+            return min((each for each in (due, end) if each is not None), default=None)
         self._retire(shift.driver, "rest")
         return due
 
@@ -417,7 +385,7 @@ class Roster:
         """Remove all drivers and accept no new ones. Idempotent."""
         if lost := self.jobs.close():
             log.warning("close: %d functions of tools have not ended; their outputs are lost", lost)
-        self._streams.close()
+        self._context.streams.close()
         with self._lock:
             self._closed = True
             shifts = list(self._shifts.values())

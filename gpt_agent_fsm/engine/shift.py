@@ -45,6 +45,15 @@ class Shift:
             settled = self.driver.snapshot.settled
             self._trace.ended("tick", since, thread_id=self.driver.thread_id, late=late, settled=settled)
 
+    def end_of_rest(self, seconds: float) -> float | None:
+        """Return when the driver has rested for this many seconds, in monotonic seconds; None if it does not rest."""
+        if not self.driver.has_come_to_rest:
+            self.rests_since = None
+            return None
+        if self.rests_since is None:
+            self.rests_since = self._trace.clock.monotonic()
+        return self.rests_since + seconds
+
     def note_wake(self) -> None:
         """Note that a tick is due now. Otherwise the wait of a woken driver for a worker would not count as late."""
         now = self._trace.clock.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 
 import attrs
 import psycopg
@@ -34,28 +33,6 @@ def offered(url):
 def expire(url, worker_id):
     """Let the database think that the heartbeats of a worker have not come in time."""
     query(url, "UPDATE gpt_agent_workers SET alive_until = now() - interval '1 second' WHERE id = %s", worker_id)
-
-
-def at_once(*actions):
-    """Call all actions at the same time, each on an OS thread of its own. Return their results in order."""
-    barrier, results, errors = threading.Barrier(len(actions)), {}, []
-
-    def work(index, action):
-        barrier.wait(PATIENCE)
-        try:
-            results[index] = action()
-        except Exception as error:
-            errors.append(error)
-
-    workers = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(actions)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(PATIENCE)
-    if errors:
-        raise errors[0]
-    assert len(results) == len(actions), "a call did not return"
-    return [results[index] for index in range(len(actions))]
 
 
 @attrs.frozen

@@ -11,26 +11,11 @@ from gpt_agent_fsm.cluster.accounts import ClusterAccount
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.testing import VirtualClock
 from tests.cluster.helpers import query
+from tests.gates import CREATE, FINE, POST, Thread
 
-POST = effects.PostMessage(key="k", content="c")
-CREATE = effects.CreateRun(key="k", assistant_id="a")
 LIMITED = inputs.RequestDelayed(status=429, message="slow down", retry_after=100)
-FINE = inputs.MessagePosted(message_id="msg_1")
 BROKE = inputs.RequestNeedsOperator(status=429, code="insufficient_quota", message="balance", quota=True)
 CREATED = inputs.RunCreated(run=None)
-
-
-class Thread:
-    """A thread that wants to make a request. Keeps how it was woken."""
-
-    last_command = 0
-    tenant = ""
-
-    def __init__(self):
-        self.told = []
-
-    def try_again(self, *, unpark):
-        self.told.append(unpark)
 
 
 @pytest.fixture

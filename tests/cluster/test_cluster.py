@@ -12,7 +12,8 @@ from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.cluster import Cluster
 from gpt_agent_fsm.local import LocalServer
 from gpt_agent_fsm.ports import Usage
-from tests.cluster.helpers import PATIENCE, at_once, query
+from gpt_agent_fsm.testing.contracts.store_means import at_once
+from tests.cluster.helpers import PATIENCE, query
 from tests.cluster.worlds import ASSISTANT, SETTINGS, Listener, drives, driving, wait_until, wait_until_free
 from tests.postgresql import PASSWORD
 from tests.stores.helpers import texts_of

@@ -14,7 +14,8 @@ from gpt_agent_fsm.cluster.tables import LOCK, run
 from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.machine.inputs import CancelRun
 from gpt_agent_fsm.testing.contracts import OwnershipContract
-from tests.cluster.helpers import Fails, Process, at_once, expire, offered, query
+from gpt_agent_fsm.testing.contracts.store_means import at_once
+from tests.cluster.helpers import Fails, Process, expire, offered, query
 from tests.stores.helpers import an_event, busy, commit, idle
 
 MARGIN = module._MARGIN

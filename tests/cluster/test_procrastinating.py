@@ -69,6 +69,7 @@ def test_a_thread_that_is_offered_later_is_handed_over(process, work):
     wait_until(lambda: query(process.url, "SELECT count(*) FROM procrastinate_workers") == [(1,)])
     offer(process, "thread_1")
     owner.wait_for(1)
+    assert list(owner.owned) == ["thread_1"]
 
 
 def test_a_transaction_that_fails_offers_nothing(process):

@@ -16,7 +16,8 @@ from gpt_agent_fsm.cluster import Cluster, tables
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.machine.inputs import CancelRun
 from gpt_agent_fsm.stores import SQLStore
-from tests.cluster.helpers import PATIENCE, at_once, offered, query
+from gpt_agent_fsm.testing.contracts.store_means import at_once
+from tests.cluster.helpers import PATIENCE, offered, query
 from tests.cluster.worlds import ASSISTANT, SETTINGS, Listener, driving, wait_until
 from tests.stores.helpers import an_event, busy, commit, idle, say
 

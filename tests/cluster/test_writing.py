@@ -13,7 +13,8 @@ from gpt_agent_fsm.machine.queue import Doubt, Queue, QueuedMessage
 from gpt_agent_fsm.ports import SharedStore, Store, offers
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing.contracts import PagingStoreContract, StoreContract
-from tests.cluster.helpers import Fails, at_once, offered, query
+from gpt_agent_fsm.testing.contracts.store_means import at_once
+from tests.cluster.helpers import Fails, offered, query
 from tests.postgresql import PASSWORD
 from tests.stores.helpers import SECRET, an_event, busy, commit, idle, say, texts_of
 

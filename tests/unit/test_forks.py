@@ -108,7 +108,7 @@ def locks_of(runtime, agent):
         agent._own_driver._lock,
         agent._own_driver.announcer._lock,
         runtime._own_roster._lock,
-        runtime._own_roster._webhooks._lock,
+        runtime._own_roster._context.webhooks._lock,
         runtime._own_roster._context.gate._lock,
         runtime.scheduler._lock,
         runtime._store._own_lock,

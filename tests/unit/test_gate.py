@@ -4,29 +4,13 @@ import pytest
 
 from gpt_agent_fsm import Runtime, Settings, errors, signals
 from gpt_agent_fsm.engine.gate import Gate
-from gpt_agent_fsm.machine import effects, inputs
+from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing import SimulatedServer, VirtualClock, VirtualScheduler
+from tests.gates import CREATE, FINE, LOOK, POST, Thread
 
-POST = effects.PostMessage(key="k", content="c")
-CREATE = effects.CreateRun(key="k", assistant_id="a")
-LOOK = effects.GetRun(run_id="run_1")
 LIMITED = inputs.RequestDelayed(status=429, message="slow down", retry_after=10)
-FINE = inputs.MessagePosted(message_id="msg_1")
 BROKE = inputs.RequestNeedsOperator(status=429, message="balance", quota=True)
-
-
-class Thread:
-    """A thread that wants to make a request. Keeps how it was woken."""
-
-    last_command = 0
-    tenant = ""
-
-    def __init__(self):
-        self.told = []
-
-    def try_again(self, *, unpark):
-        self.told.append(unpark)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueueChange
 from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
 from gpt_agent_fsm.ports import Record, Saved, Store, offers
 
-__all__ = ["StoreTests", "idle", "numbers_of", "some_events", "tried", "whole_change"]
+__all__ = ["StoreTests", "at_once", "idle", "numbers_of", "some_events", "tried", "whole_change"]
 
 T = TypeVar("T")
 _PATIENCE = 60.0
@@ -102,23 +102,28 @@ class StoreTests:
     def at_once(self, *actions: Callable[[], T]) -> list[T]:
         """Call all actions at the same time, each on an OS thread of its own. Return their results in order."""
         self.make_ready()
-        barrier = threading.Barrier(len(actions))
-        results: dict[int, T] = {}
-        errors: list[Exception] = []
+        return at_once(*actions)
 
-        def work(index: int, action: Callable[[], T]) -> None:
-            try:
-                barrier.wait(_PATIENCE)
-                results[index] = action()
-            except Exception as error:  # noqa: BLE001 - raised below
-                errors.append(error)
 
-        workers = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(actions)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(_PATIENCE)
-        if errors:
-            raise errors[0]
-        assert len(results) == len(actions), "a call did not return"
-        return [results[index] for index in range(len(actions))]
+def at_once(*actions: Callable[[], T]) -> list[T]:
+    """Call all actions at the same time, each on an OS thread of its own. Return their results in order."""
+    barrier = threading.Barrier(len(actions))
+    results: dict[int, T] = {}
+    errors: list[Exception] = []
+
+    def work(index: int, action: Callable[[], T]) -> None:
+        try:
+            barrier.wait(_PATIENCE)
+            results[index] = action()
+        except Exception as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    workers = [threading.Thread(target=work, args=each, daemon=True) for each in enumerate(actions)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(_PATIENCE)
+    if errors:
+        raise errors[0]
+    assert len(results) == len(actions), "a call did not return"
+    return [results[index] for index in range(len(actions))]
