@@ -105,6 +105,9 @@ class FaultyNetwork:
         """A function that is called before each request that changes the server."""
         self.faults_off = False
         """True if no more faults may happen."""
+        self.acts_first = False
+        """True if a request that changes the server takes effect before its time passes. Necessary if other clients act
+        in this time, because it may then be longer than a late request takes."""
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
         self.on_start: Callable[[str], object] = lambda what: None
@@ -165,28 +168,32 @@ class FaultyNetwork:
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
         fate = self._fate([*names, "gateway", "slow"])
         self._note(f"{what}: {fate}")
+        # Other processes may act during the request, so it may take longer than it should.
+        gives_up = self._scheduler.clock.monotonic() + _seconds(timeout)
+        acts_now = fate in ("fine", "answer_lost", "error_after", "garbage")
+        acted = request() if acts_now and self.acts_first else None
         self._take_time(_seconds(timeout) if fate == "lost" else None)
         match fate:
             case "lost":
                 raise OutcomeUnknown(None, None, f"{what}: lost", in_flight=True)
             case "late":
                 self._take_time(_seconds(timeout))
-                self._land_later(what, request)
+                self._land_later(what, request, gives_up)
                 raise OutcomeUnknown(None, None, f"{what}: late", in_flight=True)
             case "limited":
                 raise self._limit()
             case "error_before":
                 raise OutcomeUnknown(500, None, f"{what}: failed before")
             case "gateway":
-                self._land_anytime(what, request)
+                self._land_anytime(what, request, gives_up)
                 raise random_gateway_answer(self._rng).error("POST", path)
             case "crash":
-                self._land_anytime(what, request)
+                self._land_anytime(what, request, gives_up)
                 raise Crash
             case "slow":
-                self._land_later(what, request, graces=2)
+                self._land_later(what, request, gives_up, graces=2)
                 raise Crash
-        answer = request()
+        answer = request() if acted is None else acted
         match fate:
             case "answer_lost":
                 self._take_time(_seconds(timeout))
@@ -238,17 +245,21 @@ class FaultyNetwork:
                 return name
         return "fine"
 
-    def _land_anytime(self, what: str, request: Callable[[], Any]) -> None:
+    def _land_anytime(self, what: str, request: Callable[[], Any], gives_up: float) -> None:
         """Let a request take effect now, later, or never. Nobody waits for its answer."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)
         elif lands == "later":
-            self._land_later(what, request)
+            self._land_later(what, request, gives_up)
 
-    def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1) -> None:
-        """Let a request take effect at a random time, at most `graces` times `Faults.grace` seconds from now."""
-        delay = self._rng.uniform(0, graces * self._faults.grace) * 0.999
+    def _land_later(self, what: str, request: Callable[[], Any], gives_up: float, graces: int = 1) -> None:
+        """Let a request take effect at a random time, at most `graces` times `Faults.grace` seconds from now.
+
+        A client may stop waiting later than at its deadline `gives_up`, but the server knows nothing of that.
+        """
+        overdue = max(0.0, self._scheduler.clock.monotonic() - gives_up)
+        delay = max(0.0, self._rng.uniform(0, graces * self._faults.grace) * 0.999 - overdue)
         self._scheduler.call_later(delay, lambda: self._land(what, request))
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:

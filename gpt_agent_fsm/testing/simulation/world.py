@@ -145,6 +145,7 @@ class World:
         faults = attrs.evolve(faults, gateway=self._troubles.gateway, slow=self._troubles.slow)
         network = FaultyNetwork(self._scheduler, self._rng, faults, self._life.journal)
         network.outages = self._troubles.outages
+        network.acts_first = isinstance(self._scheduler, NestingScheduler)
         network.before_change = self._maybe_take_over
         network.on_start = self._check_budget
         return network
