@@ -43,7 +43,7 @@ SETTINGS = Settings(
 PROCESS = "X-Process"
 """The header with the id of the process that sends a request."""
 ENOUGH = "enough"
-"""The name of the file that says that no more messages are needed."""
+"""The name of the file that says that a thread needs no more than the smallest number of messages."""
 _PAUSE = 0.05
 _PAUSE_AFTER_FAILURE = 1.0
 _TIME_TO_CONNECT = 0.2

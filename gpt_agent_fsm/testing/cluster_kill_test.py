@@ -129,7 +129,6 @@ class _Experiment:
                     self._killer.start(role, number)
             self._wait(lambda: self._killer.all_are_ready, "the processes did not begin", 1.0)
             self._make_faults()
-            (self._folder / ENOUGH).touch()
             self._wait(lambda: self._killer.all_are_ready, "a process does not begin", 0.25)
             self._wait(self._all_rest, "threads are stuck", 1.0)
             self._killer.end_all()
@@ -142,8 +141,10 @@ class _Experiment:
         deadline = started + self._options.at_most
         next_fault = started + self._pause()
         while time.monotonic() < deadline:
-            if time.monotonic() > started + self._options.seconds and self._has_enough():
-                return
+            if time.monotonic() > started + self._options.seconds:
+                (self._folder / ENOUGH).touch()
+                if self._has_enough():
+                    return
             self._killer.check()
             self._tell("faults")
             if time.monotonic() > next_fault:
