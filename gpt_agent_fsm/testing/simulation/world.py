@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from gpt_agent_fsm import events
+from gpt_agent_fsm.machine.commands import Connect
 from gpt_agent_fsm.ports import Backend, Store
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.clock import VirtualScheduler
@@ -62,7 +63,7 @@ _UNTIL_OWNERS_READ = 60.0
 _UNTIL_HANDLES_READ = 15.0
 """The number of seconds after which every handle has read the last records, even if their news was lost."""
 _MAX_LINES = 10_000
-"""If a thread has not come to rest when the journal has this number of lines, it never will."""
+"""If a thread has not come to rest after this number of lines of the journal, it never will."""
 
 
 class World:
@@ -238,14 +239,14 @@ class World:
 
     def _pass_time(self, is_over: Callable[[], bool], act: Callable[[User], object]) -> bool:
         """Let users act and time pass until `is_over` returns True. Return False if time runs out before that."""
-        until = self._scheduler.clock.monotonic() + _PATIENCE
-        while self._scheduler.clock.monotonic() < until and len(self._life.journal) < _MAX_LINES:
+        until, most = self._scheduler.clock.monotonic() + _PATIENCE, len(self._life.journal) + _MAX_LINES
+        while self._scheduler.clock.monotonic() < until and len(self._life.journal) < most:
             for user in self.users:
                 act(user)
             self._process.advance(50.0)
             if is_over():
                 return True
-        return is_over()  # perhaps the journal was full before
+        return False
 
     def _wait_for_rest(self) -> None:
         """Wait until all threads are at rest, while the server keeps its unusual habits.
@@ -328,7 +329,9 @@ class World:
             if not re.search(rf"\b{user.thread_id}\b", request):
                 continue
             saved = self._store.load(user.thread_id)
-            if saved is not None and saved.snapshot.usage.total_tokens >= max(user.limits):
+            if saved is None or any(isinstance(command, Connect) for _, command in saved.inbox):
+                continue  # in a cluster, the process that drives the thread may not have read the new limit yet
+            if saved.snapshot.usage.total_tokens >= max(user.limits):
                 self._beyond_limit.append((user.thread_id, request))
 
     # --- the verdict --------------------------------------------------------------------------------------
