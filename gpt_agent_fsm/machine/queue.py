@@ -130,7 +130,8 @@ class Queue:
 
     def keep_head(self) -> Queue:
         """Return the queue with only its first message."""
-        return Queue(self.messages[:1], self.first)
+        # The message gets a new number. With its old one, the next message would get the number of a dropped message.
+        return self if len(self.messages) < 2 else Queue(self.messages[:1], self.first + len(self.messages))
 
     def without(self, key: str) -> Queue:
         """Return the queue without the message with this key."""

@@ -31,6 +31,7 @@ from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.machine import failure_guards, guards, likeness, message_guards
 from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
+from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.testing.simulation import simulate
 from tests.mutation.behaviour_mutants import rewrite
 
@@ -115,6 +116,9 @@ MUTANTS = {
     "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
     "a long wait is not announced": _Mutant(guards.is_waiting, "copy.waiting is not None", "False"),
     "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
+    "a message gets the number of one that was discarded": _Mutant(
+        Queue.keep_head, "self.first + len(self.messages)", "self.first"
+    ),
     "a queue is not discarded": _Mutant(
         message_guards.has_something_to_discard, "return waits or", "return False and waits or"
     ),

@@ -32,6 +32,12 @@ def test_a_message_that_comes_first_is_before_all_others_or_behind_the_head():
         assert [(number, each.key) for number, each in change.written] == list(enumerate(keys, 3))
 
 
+def test_a_message_after_a_drop_does_not_get_the_number_of_a_dropped_message():
+    two = EMPTY.add(message("a")).add(message("b"))
+    change = two.keep_head().add(message("c")).change_since(two)
+    assert change == QueueChange(removed=(1, 2), written=((3, message("a")), (4, message("c"))))
+
+
 def test_a_doubt_about_the_head_is_written_in_place():
     two = EMPTY.add(message("a")).add(message("b"))
     assert two.with_doubt(DOUBT).change_since(two) == QueueChange(written=((1, message("a", DOUBT)),))
@@ -66,7 +72,9 @@ def test_a_long_queue_is_not_compared_message_by_message():
     assert long.add(message("new")).change_since(long) == QueueChange(written=((12, message("new")),))
 
 
-DEEDS = st.lists(st.sampled_from(["add", "first", "second", "take", "doubt", "clear"]), max_size=12)
+DEEDS = st.lists(
+    st.sampled_from(["add", "first", "second", "take", "doubt", "clear", "head", "without", "drop"]), max_size=12
+)
 
 
 def lived(queue, deeds, name):
@@ -77,6 +85,12 @@ def lived(queue, deeds, name):
             queue = queue.add_first(message(f"{name}{number}"), behind_head=deed == "second")
         elif queue and deed == "take":
             queue = queue.take()
+        elif queue and deed == "without":
+            queue = queue.without(queue[len(queue) // 2].key)
+        elif deed == "head":
+            queue = queue.keep_head()
+        elif deed == "drop":
+            queue = queue.drop_all()
         elif queue:
             queue = queue.with_doubt(DOUBT if deed == "doubt" else None)
     return queue

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from gpt_agent_fsm.machine.marks import rows_taken
 from gpt_agent_fsm.ports import Backend, Store
-from gpt_agent_fsm.stores import MemoryStore
 from gpt_agent_fsm.testing.network import Faults
 from gpt_agent_fsm.testing.simulation.equipment import BARE, Equipment, random_equipment
 from gpt_agent_fsm.testing.simulation.invariants import violations_of
 from gpt_agent_fsm.testing.simulation.life import Life
+from gpt_agent_fsm.testing.simulation.rows import RowStore
 from gpt_agent_fsm.testing.simulation.troubles import NONE, Troubles, random_troubles
 from gpt_agent_fsm.testing.simulation.world import HONEST, Wire, World
 
@@ -24,7 +24,7 @@ def simulate(
     *,
     keeps_keys: bool = True,
     wire: Wire = "assistants",
-    make_store: Callable[[], Store] = MemoryStore,
+    make_store: Callable[[], Store] = RowStore,
     wrap: Callable[[Backend], Backend] = lambda backend: backend,
     troubles: Troubles | None = None,
     equipment: Equipment | None = None,

@@ -101,6 +101,7 @@ class World:
         self._scheduler = NestingScheduler() if cluster else VirtualScheduler()
         self._network = self._make_network(faults)
         self._store = self._make_store(make_store, faults.crash / 10)
+        self._corrections = random.Random(f"corrections {life.seed}")  # noqa: S311 - decides what follows a discard
         self._notes = random.Random(f"notes {life.seed}")  # noqa: S311 - decides which processes leave notes
         own = random.Random(f"functions {life.seed}")  # noqa: S311 - decides what happens in functions
         self._functions = Functions(self._scheduler, own, equipment.kills, self._store.history, self._disturb)
@@ -234,8 +235,18 @@ class World:
             user.set_limit(self._equipment.random_limit(self._rng))
         elif action < 0.88 and self._equipment != BARE:
             user.discard_queue()
+        self._correct(user)
         self._trouble()
         self._process.advance(self._rng.choice([0.1, 1.0, 5.0, 60.0]))
+
+    def _correct(self, user: User) -> None:
+        """Let an impatient user add a message while one is in doubt, or replace all that wait behind it by one."""
+        saved = self._store.load(user.thread_id)
+        if not user.words or saved is None or saved.snapshot.queue.doubt is None or self._corrections.random() < 0.5:
+            return
+        if len(saved.snapshot.queue) > 1:
+            user.discard_queue()
+        user.say_next()
 
     def _pass_time(self, is_over: Callable[[], bool], act: Callable[[User], object]) -> bool:
         """Let users act and time pass until `is_over` returns True. Return False if time runs out before that."""
