@@ -68,7 +68,11 @@ class HeardPieces:
     def deltas_before(self, added: events.AssistantMessageAdded) -> Iterator[events.AssistantMessageDelta]:
         """Yield the pieces to announce before a whole message. Later pieces of this message are dropped."""
         yield from self.deltas()
-        self._next[added.message_id] = _NO_MORE
+        self.end(added.message_id)
+
+    def end(self, message_id: str) -> None:
+        """Drop the pieces of a message that come from now on, because the whole message is known."""
+        self._next[message_id] = _NO_MORE
         while len(self._next) > _MOST_REMEMBERED:
             del self._next[next(iter(self._next))]
 
@@ -133,6 +137,10 @@ class Follower:
         self._saved, self.heard_seq = saved, saved.last_seq
         calls = [call for call in open_calls(saved.snapshot) if not self._answers(call.name)]
         self.announcer.take_over(Saved(snapshot=saved.snapshot, last_seq=saved.last_seq), calls)
+        # The pieces of a message that was just saved may still be on their way.
+        for record in self._store.history_page(self.thread_id, after=0, limit=_MOST_REMEMBERED, newest=True):
+            if record.seq <= saved.last_seq and isinstance(record.event, events.AssistantMessageAdded):
+                self._pieces.end(record.event.message_id)
         self._begun = True
 
     # --- from any OS thread -----------------------------------------------------------------------------------

@@ -228,6 +228,14 @@ def test_pieces_come_before_the_whole_message_and_late_ones_are_dropped(process,
     assert followed.heard == [piece("Hel"), piece("lo", 1), added()]
 
 
+def test_a_new_handle_drops_the_late_pieces_of_a_message_that_is_history(process, followed, other, reader):
+    commit(process.store, idle(), added())
+    followed = FollowedThread(other, reader)
+    followed.follower.add_piece(piece("Hel"))
+    followed.tick()
+    assert followed.heard == []
+
+
 def test_pieces_of_another_message_are_announced():
     pieces = HeardPieces()
     for delta in (piece("a"), piece("b", message_id="msg_2")):
