@@ -106,8 +106,8 @@ class FaultyNetwork:
         self.faults_off = False
         """True if no more faults may happen."""
         self.acts_first = False
-        """True if a request that changes the server takes effect before its time passes. Necessary if other clients act
-        in this time, because it may then be longer than a late request takes."""
+        """True if the network decides before the time of a request passes when it takes effect. Necessary if other
+        clients act in this time, because it may then be longer than a late request takes."""
         self.starts: list[str] = []
         """The requests that post a message or create a run, in order."""
         self.on_start: Callable[[str], object] = lambda what: None
@@ -168,32 +168,29 @@ class FaultyNetwork:
         names = ["lost", "answer_lost", "late", "limited", "error_before", "error_after", "garbage", "crash"]
         fate = self._fate([*names, "gateway", "slow"])
         self._note(f"{what}: {fate}")
-        # Other processes may act during the request, so it may take longer than it should.
-        gives_up = self._scheduler.clock.monotonic() + _seconds(timeout)
-        acts_now = fate in ("fine", "answer_lost", "error_after", "garbage")
-        acted = request() if acts_now and self.acts_first else None
+        acted = self._act_first(fate, what, timeout, request) if self.acts_first else ()
         self._take_time(_seconds(timeout) if fate == "lost" else None)
         match fate:
             case "lost":
                 raise OutcomeUnknown(None, None, f"{what}: lost", in_flight=True)
             case "late":
                 self._take_time(_seconds(timeout))
-                self._land_later(what, request, gives_up)
+                if not self.acts_first:
+                    self._land_later(what, request)
                 raise OutcomeUnknown(None, None, f"{what}: late", in_flight=True)
             case "limited":
                 raise self._limit()
             case "error_before":
                 raise OutcomeUnknown(500, None, f"{what}: failed before")
             case "gateway":
-                self._land_anytime(what, request, gives_up)
+                if not self.acts_first:
+                    self._land_anytime(what, request)
                 raise random_gateway_answer(self._rng).error("POST", path)
-            case "crash":
-                self._land_anytime(what, request, gives_up)
+            case "crash" | "slow":
+                if not self.acts_first:
+                    self._land_after_crash(fate, what, request)
                 raise Crash
-            case "slow":
-                self._land_later(what, request, gives_up, graces=2)
-                raise Crash
-        answer = request() if acted is None else acted
+        answer = acted[0] if acted else request()
         match fate:
             case "answer_lost":
                 self._take_time(_seconds(timeout))
@@ -245,21 +242,39 @@ class FaultyNetwork:
                 return name
         return "fine"
 
-    def _land_anytime(self, what: str, request: Callable[[], Any], gives_up: float) -> None:
+    def _act_first(self, fate: str, what: str, timeout: Timeout, request: Callable[[], T]) -> tuple[T, ...]:
+        """Let a request take effect, or arrange when it does. Return its answer if it takes effect now.
+
+        The client may wait for longer than it wants to, but the server knows nothing of that.
+        """
+        match fate:
+            case "fine" | "answer_lost" | "error_after" | "garbage":
+                return (request(),)
+            case "late":
+                self._land_later(what, request, after=_seconds(timeout))
+            case "gateway":
+                self._land_anytime(what, request)
+            case "crash" | "slow":
+                self._land_after_crash(fate, what, request)
+        return ()
+
+    def _land_after_crash(self, fate: str, what: str, request: Callable[[], Any]) -> None:
+        if fate == "slow":
+            self._land_later(what, request, graces=2)
+        else:
+            self._land_anytime(what, request)
+
+    def _land_anytime(self, what: str, request: Callable[[], Any]) -> None:
         """Let a request take effect now, later, or never. Nobody waits for its answer."""
         lands = self._rng.choice(["never", "now", "later"])
         if lands == "now":
             self._land(what, request)
         elif lands == "later":
-            self._land_later(what, request, gives_up)
+            self._land_later(what, request)
 
-    def _land_later(self, what: str, request: Callable[[], Any], gives_up: float, graces: int = 1) -> None:
-        """Let a request take effect at a random time, at most `graces` times `Faults.grace` seconds from now.
-
-        A client may stop waiting later than at its deadline `gives_up`, but the server knows nothing of that.
-        """
-        overdue = max(0.0, self._scheduler.clock.monotonic() - gives_up)
-        delay = max(0.0, self._rng.uniform(0, graces * self._faults.grace) * 0.999 - overdue)
+    def _land_later(self, what: str, request: Callable[[], Any], graces: int = 1, after: float = 0.0) -> None:
+        """Let a request take effect at a random time, at most `graces` times `Faults.grace` seconds after `after`."""
+        delay = after + self._rng.uniform(0, graces * self._faults.grace) * 0.999
         self._scheduler.call_later(delay, lambda: self._land(what, request))
 
     def _land(self, what: str, request: Callable[[], Any]) -> None:
