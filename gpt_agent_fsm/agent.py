@@ -307,12 +307,7 @@ class Agent:
     def open_approvals(self) -> tuple[events.ToolApprovalRequested, ...]:
         """The tool calls that wait for a decision, each as a `ToolApprovalRequested`. Raises `AgentNotAlive`."""
         self._check_alive()
-        decided = {
-            each.tool_call_id
-            for each in self._driver.commands()
-            if isinstance(each, inputs.ApproveToolCall | inputs.DenyToolCall)
-        }
-        return tuple(call for call in open_approvals(self._driver.snapshot) if call.id not in decided)
+        return open_approvals(self._driver.snapshot, self._driver.commands())
 
     @property
     def usage(self) -> Usage:

@@ -281,6 +281,19 @@ class Runtime:
         driver = self._roster.get(thread_id)
         return None if driver is None else _agent_of(driver)
 
+    def follow(self, thread_id: str) -> Agent | None:
+        """Return the agent of a thread, also of one that this runtime has not connected to, if it is on a `Cluster`.
+
+        Unlike `connect`, this makes no request to the API, and gives no command to the thread. So it is the way to
+        a thread of which a program knows only the id, for example to approve a call, from any process. On a `Cluster`,
+        it returns None if the cluster does not know the thread, and blocks for a few queries if this runtime has no
+        agent of it yet. The new agent hears the events from now on, and lives until `shutdown`, which does not stop the
+        thread. With any other store, this is `get`. Raises `RuntimeClosed`, and `StoreError` if the database cannot be
+        read.
+        """
+        driver = self._roster.follow(required_text(thread_id, "thread_id"))
+        return None if driver is None else _agent_of(driver)
+
     @property
     def agents(self) -> tuple[Agent, ...]:
         """The agents that are alive."""
@@ -319,8 +332,10 @@ class Runtime:
             secret: the secret with which the server signs webhooks. It begins with `whsec_`.
 
         Returns True if the webhook woke an agent of this runtime. Returns False for a repeated webhook, for a webhook
-        about something else, and for a response that this runtime does not know or does not know yet. In all these
-        cases, answer the HTTP request with 200. This method does not block, so your web server can call it directly.
+        about something else, and for a response that this runtime does not know or does not know yet. On a `Cluster`,
+        any process may receive the webhook: if this process does not drive the thread, the webhook is passed on to the
+        workers, and the result is True, whether or not one of them knows the response. In all these cases, answer the
+        HTTP request with 200. This method does not block, so your web server can call it directly.
         While such webhooks arrive, each run is polled only once per `webhook_heartbeat_interval`. Raises
         `InvalidWebhook` for an invalid webhook (answer with 400), `ValueError` for an invalid secret, and `ImportError`
         without the extra `webhooks`.

@@ -21,6 +21,7 @@ from gpt_agent_fsm.cluster.procrastinating import ProcrastinatePlacer
 from gpt_agent_fsm.cluster.tables import run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.handles import HandleParts, ThreadRoster
+from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.errors import StoreError, explains_keywords
 from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
@@ -136,7 +137,14 @@ class Cluster:
             account = self._account or self._account_of(parts.backend)
             driving = Driving(self._database, self._placer, self._accepting, self, parts, self._concurrency, account)
         self._handles = ClusterHandles(
-            parts, self, self._database, self._accepting, self._followed, driving, self.close
+            parts,
+            self,
+            self._database,
+            self._accepting,
+            self._followed,
+            driving,
+            self._tell_webhook,
+            self.close,
         )
         self._open_news(self._handles)
         return self._handles
@@ -164,6 +172,10 @@ class Cluster:
         if self._handles is not None and self._handles.driving is not None:
             self._handles.driving.note_commands(thread_id)
         self.tell(thread_id)
+
+    def _tell_webhook(self, notice: Notice) -> None:
+        if self._herald is not None:
+            self._herald.tell_webhook(notice)
 
     # --- what the drivers of this process tell (see `Announced`) ---------------------------------------------
 

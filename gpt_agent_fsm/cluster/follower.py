@@ -12,9 +12,8 @@ from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.announcer import Announcer
 from gpt_agent_fsm.engine.context import not_alive
-from gpt_agent_fsm.engine.decision import decide
-from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.protocols import Clock, PagingStore, Saved, Store
+from gpt_agent_fsm.engine.showing import NOT_TAKEN, explanation
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.waiters import Waiters
 from gpt_agent_fsm.errors import StoreError, StoreTaken
@@ -28,10 +27,6 @@ __all__ = ["Follower", "HeardPieces"]
 
 log: Log = get_logger(__name__)
 
-_NOT_TAKEN = (
-    "No worker has taken this up yet; if this stays, start one: gpt-agent-fsm worker, or a runtime on "
-    "Cluster(url, drive=True)."
-)
 _NO_MORE = -1
 _MOST_REMEMBERED = 100
 _PAGE = 500
@@ -217,12 +212,8 @@ class Follower:
 
     def explain(self) -> str:
         """See `Agent.explain`."""
-        saved, now = self._saved, self._clock.time()
-        if not saved.inbox:
-            return explain(saved.snapshot, self.settings, now, saved.due)
-        # The commands count as carried out, so that the sentences speak of what was asked for.
-        shown = decide(saved.snapshot, (), saved.inbox, self.settings, now).snapshot
-        return explain(shown, self.settings, now, saved.due, halt=_NOT_TAKEN)
+        saved = self._saved
+        return explanation(saved, self.settings, self._clock.time(), NOT_TAKEN if saved.inbox else "")
 
     def answers(self, name: str) -> bool:
         """Return whether a function of this program answers calls with this name."""

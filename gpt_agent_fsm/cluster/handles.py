@@ -92,6 +92,7 @@ class ClusterHandles:
         accepting: Accepting,
         followed: Followed,
         driving: Driving | None,
+        tell_webhook: Callable[[Notice], None],
         close: Callable[[], None],
     ) -> None:
         self.origin: Origin = Origin("runtime")
@@ -104,6 +105,7 @@ class ClusterHandles:
         self._database = database
         self._accepting = accepting
         self._followed = followed
+        self._tell_webhook = tell_webhook
         self._close = close
         self._lock = threading.RLock()
         self._closed = self._released = False
@@ -149,6 +151,26 @@ class ClusterHandles:
         """Make a handle of a thread. Return None if another call has made one first. See `Roster.connect`."""
         del known  # the owner looks by itself
         self._accepting.introduce(start)
+
+        def begin(follower: Follower) -> None:
+            follower.send(connection.command(look=True))
+            connection.join(follower)
+
+        return self._add(start, settings, begin)
+
+    def follow(self, thread_id: str) -> Follower | None:
+        """See `Roster.follow`. Blocks for a few queries if the handle is new."""
+        self.check_open()
+        if thread_id in self._followers:
+            return self._followers.get(thread_id)
+        saved = self.store.load(thread_id)
+        if saved is None:
+            return None
+        follower = self._add(saved.snapshot, self._parts.settings, lambda _: None)
+        return follower or self._followers.get(thread_id)
+
+    def _add(self, start: Snapshot, settings: Settings, begin: Callable[[Follower], None]) -> Follower | None:
+        """Make a handle, which begins with `begin`. Return None if another call has made one first."""
         clock = self.scheduler.clock
         follower = Follower(start, settings, self.store, self._accepting, clock, self.trace, self._parts.answers)
         task = _FollowerTask(follower, self._forget)
@@ -161,11 +183,11 @@ class ClusterHandles:
             self._followers[start.thread_id] = follower
         try:
             self._followed.begin(follower)
-            follower.send(connection.command(look=True))
-            connection.join(follower)
+            begin(follower)
         except BaseException:
             self.remove(follower, "not_connected")
             raise
+        follower.wake()
         return follower
 
     def remove(self, thread: Thread, reason: str, taken: StoreTaken | None = None) -> None:
@@ -190,9 +212,16 @@ class ClusterHandles:
         self.release_if_last()
 
     def wake_by_webhook(self, notice: Notice) -> bool:
-        """Wake the driver of the thread that a webhook is about, if it is here. Return whether it is."""
+        """Wake the driver of the thread that a webhook is about, here or in another process.
+
+        Return False if the webhook can wake nobody.
+        """
         self.check_open()
-        return self.driving is not None and self.driving.roster.wake_by_webhook(notice)
+        if self.driving is not None and self.driving.roster.wake_by_webhook(notice):
+            return True
+        if notice.response_id is not None:
+            self._tell_webhook(notice)
+        return notice.response_id is not None
 
     # --- news (see `Hearer`) ----------------------------------------------------------------------------------
 
@@ -213,6 +242,12 @@ class ClusterHandles:
         if self.driving is not None and self.driving.account.name == name:
             with contextlib.suppress(StoreError):  # the next heartbeat looks again
                 self.driving.account.look()
+
+    def webhook_came(self, notice: Notice) -> None:
+        """See `Hearer.webhook_came`."""
+        if self.driving is not None:
+            with contextlib.suppress(RuntimeClosed):
+                self.driving.roster.wake_by_webhook(notice)
 
     def news_was_lost(self) -> None:
         """See `Hearer.news_was_lost`."""

@@ -17,6 +17,7 @@ import attrs
 import psycopg
 from psycopg import sql
 
+from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.events import AssistantMessageDelta
 from gpt_agent_fsm.logs import Log, get_logger
 
@@ -49,6 +50,10 @@ class Hearer(Protocol):
         """Something has changed in this account."""
         ...
 
+    def webhook_came(self, notice: Notice) -> None:
+        """Another process has received this webhook."""
+        ...
+
     def news_was_lost(self) -> None:
         """Some news may have been lost: look at everything."""
         ...
@@ -68,6 +73,7 @@ class Herald:
         self._changed: dict[str, None] = {}
         self._accounts: dict[str, None] = {}
         self._pieces: list[AssistantMessageDelta] = []
+        self._notices: list[Notice] = []
         self._lock = threading.Lock()
         self._has_news = threading.Event()
         self._closed = threading.Event()
@@ -86,6 +92,12 @@ class Herald:
             self._accounts[name] = None
         self._has_news.set()
 
+    def tell_webhook(self, notice: Notice) -> None:
+        """Tell the other processes about a webhook. Its sender was checked here."""
+        with self._lock:
+            self._notices.append(notice)
+        self._has_news.set()
+
     def relay(self, delta: AssistantMessageDelta) -> None:
         """Tell the other processes about a piece of a message."""
         with self._lock:
@@ -99,7 +111,7 @@ class Herald:
         self._thread.join()
 
     def _work(self) -> None:
-        while not self._closed.is_set() or self._changed or self._pieces or self._accounts:
+        while not self._closed.is_set() or self._has_news.is_set():
             self._has_news.wait()
             self._closed.wait(_GATHER)
             self._has_news.clear()
@@ -107,8 +119,10 @@ class Herald:
                 changed, self._changed = list(self._changed), {}
                 pieces, self._pieces = self._pieces, []
                 accounts, self._accounts = list(self._accounts), {}
+                notices, self._notices = self._notices, []
             payloads = [*_payloads(self._name, pieces), *_notes(self._name, changed)]
             payloads += [json.dumps({"from": self._name, "account": name}) for name in accounts]
+            payloads += [json.dumps({"from": self._name, "webhook": attrs.asdict(notice)}) for notice in notices]
             if payloads:
                 try:
                     self._send(payloads)
@@ -193,6 +207,8 @@ class Ear:
                 self._hearer.thread_changed(thread_id)
             if "account" in said:
                 self._hearer.account_changed(said["account"])
+            if "webhook" in said:
+                self._hearer.webhook_came(Notice(**said["webhook"]))
             if "piece" in said:
                 self._hearer.piece_came(AssistantMessageDelta(**said["piece"]))
         except (ValueError, TypeError, KeyError, AttributeError):

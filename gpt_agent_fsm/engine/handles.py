@@ -55,6 +55,10 @@ class ThreadRoster(Protocol):
         """Return the thread that has a live agent, or None."""
         ...
 
+    def follow(self, thread_id: str) -> Thread | None:
+        """See `Roster.follow`."""
+        ...
+
     @property
     def drivers(self) -> tuple[Thread, ...]:
         """The threads that have a live agent."""

@@ -117,6 +117,11 @@ class Roster:
         shift = self._shifts.get(thread_id)
         return None if shift is None else shift.driver
 
+    def follow(self, thread_id: str) -> Driver | None:
+        """Return the thread, and make its agent if another process drives it. Here, each agent exists already."""
+        self.check_open()
+        return self.get(thread_id)
+
     @property
     def drivers(self) -> tuple[Driver, ...]:
         """The live drivers."""

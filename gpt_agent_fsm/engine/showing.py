@@ -24,6 +24,7 @@ from gpt_agent_fsm.settings import Settings
 __all__ = [
     "NOT_CONNECTED",
     "NOT_HELD",
+    "NOT_TAKEN",
     "age",
     "diagram_of_thread",
     "explanation",
@@ -41,6 +42,11 @@ NOT_HELD = "No process holds the store, so nothing happens until a program opens
 """Why nothing happens in a store whose threads no process drives."""
 NOT_CONNECTED = "No agent drives the thread, so nothing happens until the program connects to it."
 """Why nothing happens to a thread of a runtime."""
+NOT_TAKEN = (
+    "No worker has taken this up yet; if this stays, start one: gpt-agent-fsm worker, or a runtime on "
+    "Cluster(url, drive=True)."
+)
+"""Why nothing happens to an accepted command in a cluster."""
 _AT_REST = "The thread is at rest."
 _RECENT = 200
 """How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""

@@ -126,11 +126,11 @@ class Inspector(flask.Flask):
         self._access.check_token()
         form = flask.request.form
         thread_id = form.get("id", "")
-        agent = self._source.agent(thread_id)
-        if agent is None:
-            raise Conflict(f"No agent of this inspector drives the thread {thread_id[:100]!r}.")
         try:
-            _carry_out(action, agent, form.get)
+            with self._source.commander(thread_id) as agent:
+                if agent is None:
+                    raise Conflict(f"No agent of this inspector drives the thread {thread_id[:100]!r}.")
+                _carry_out(action, agent, form.get)
         except GptAgentError as error:
             raise Conflict(str(error)) from error
         except ValueError as error:

@@ -115,7 +115,8 @@ class Polled:
 
 def changes_of(source: Source) -> Changes:
     """Return the changes from now on."""
-    return Polled(source) if source.runtime is None else Heard(source, source.runtime)
+    heard_of = None if source.is_shared else source.runtime
+    return Polled(source) if heard_of is None else Heard(source, heard_of)
 
 
 def stream(begin: Callable[[], Changes], only: str | None, closing: threading.Event) -> Iterator[bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from gpt_agent_fsm.agent import Agent
+from gpt_agent_fsm.engine.handles import RosterStore
 from gpt_agent_fsm.engine.history import history_page
-from gpt_agent_fsm.engine.showing import NOT_CONNECTED, NOT_HELD
+from gpt_agent_fsm.engine.showing import NOT_CONNECTED, NOT_HELD, NOT_TAKEN
 from gpt_agent_fsm.ports import ListingStore, Saved, Store, ThreadRow, offers
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.stores.holder import is_held
@@ -34,6 +36,9 @@ class AgentHost(Protocol):
     def get(self, thread_id: str) -> Agent | None:
         """Return the agent of a thread, or None if there is none."""
 
+    def follow(self, thread_id: str) -> Agent | None:
+        """Return the agent of a thread, and make it if the threads are shared with other processes."""
+
     def add_trace(self, trace: Callable[[str, Mapping[str, Any]], object]) -> Callable[[], None]:
         """Call `trace(name, info)` from now on. Return a function that ends this."""
 
@@ -55,6 +60,11 @@ class Source:
             self.runtime, self.store, self.settings = given, given.store, given.settings
         else:
             raise TypeError(f"inspector: give a Runtime or a Store, not {given!r:.100}")
+
+    @property
+    def is_shared(self) -> bool:
+        """True if other processes may drive the threads of the runtime, as in a cluster."""
+        return self.runtime is not None and offers(self.store, RosterStore)
 
     @property
     def lists_all(self) -> bool:
@@ -89,8 +99,31 @@ class Source:
         """Return the agent of a thread. Return None if there is none, and for a store alone."""
         return None if self.runtime is None else self.runtime.get(thread_id)
 
-    def halt(self, thread_id: str | None = None) -> str:
-        """Return a sentence that says why nothing happens to the thread, or to all; "" if something drives it."""
+    def takes_commands(self, thread_id: str) -> bool:
+        """Return whether `commander` yields an agent."""
+        return self.is_shared or self.agent(thread_id) is not None
+
+    @contextlib.contextmanager
+    def commander(self, thread_id: str) -> Iterator[Agent | None]:
+        """Yield the agent that gives commands to a thread; None if there is none.
+
+        If the threads are shared with other processes, the agent may be made for this purpose. It then lives only in
+        the `with` block.
+        """
+        agent = self.agent(thread_id)
+        made = self.runtime.follow(thread_id) if agent is None and self.runtime is not None else None
+        try:
+            yield agent or made
+        finally:
+            if made is not None:
+                made.shutdown()
+
+    def halt(self, saved: Saved | None = None) -> str:
+        """Return a sentence that says why nothing happens to a thread, or to all; "" if something drives it."""
         if self.runtime is None:
             return "" if is_held(self.store) else NOT_HELD
-        return NOT_CONNECTED if thread_id is not None and self.runtime.get(thread_id) is None else ""
+        if saved is None or self.runtime.get(saved.snapshot.thread_id) is not None:
+            return ""
+        if self.is_shared:
+            return NOT_TAKEN if saved.inbox else ""
+        return NOT_CONNECTED

@@ -27,6 +27,7 @@ from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.events import ToolApprovalRequested
 from gpt_agent_fsm.inspector.source import Source
 from gpt_agent_fsm.machine import inputs
+from gpt_agent_fsm.machine.waits import open_approvals
 from gpt_agent_fsm.ports import Record, Saved
 
 __all__ = ["PER_PAGE", "Approval", "Entry", "ThreadPage", "thread_page"]
@@ -68,7 +69,7 @@ class ThreadPage:
         entries: a page of the history. The newest record is the first.
         older, newer: the number before which the next page of the history begins; None if there is no such page.
         pruned: True if this page would contain records that the store has forgotten.
-        has_agent: True if a runtime drives the thread.
+        can_command: True if commands can be given to the thread.
         may_cancel, may_discard: True if the command would change something now.
     """
 
@@ -83,7 +84,7 @@ class ThreadPage:
     older: int | None
     newer: int | None
     pruned: bool
-    has_agent: bool
+    can_command: bool
     may_cancel: bool
     may_discard: bool
     approvals: Sequence[Approval]
@@ -110,10 +111,10 @@ def thread_page(source: Source, thread_id: str, before: int | None) -> ThreadPag
         older=first if first > 1 and len(records) == end - first else None,
         newer=None if end > saved.last_seq else min(end + PER_PAGE, saved.last_seq + 1),
         pruned=len(records) < end - first,
-        has_agent=agent is not None,
+        can_command=(can_command := source.takes_commands(thread_id)),
         may_cancel=changes_something(snapshot, inputs.CancelRun(), source.settings),
         may_discard=changes_something(snapshot, inputs.DiscardQueue(), source.settings),
-        approvals=[_approval(call) for call in _open_approvals(agent)],
+        approvals=[_approval(call) for call in _open_approvals(saved)] if can_command else [],
     )
 
 
@@ -135,13 +136,11 @@ def _explanation(source: Source, saved: Saved, agent: Agent | None) -> str:
     with contextlib.suppress(AgentNotAlive):
         if agent is not None:
             return agent.explain()
-    return explanation(saved, source.settings, time.time(), source.halt(saved.snapshot.thread_id))
+    return explanation(saved, source.settings, time.time(), source.halt(saved))
 
 
-def _open_approvals(agent: Agent | None) -> Sequence[ToolApprovalRequested]:
-    with contextlib.suppress(AgentNotAlive):
-        return () if agent is None else agent.open_approvals
-    return ()
+def _open_approvals(saved: Saved) -> Sequence[ToolApprovalRequested]:
+    return open_approvals(saved.snapshot, [command for _, command in saved.inbox])
 
 
 def _machine(source: Source, saved: Saved) -> str:
@@ -151,7 +150,7 @@ def _machine(source: Source, saved: Saved) -> str:
 def _timeline(source: Source, saved: Saved) -> str:
     thread_id = saved.snapshot.thread_id
     records = history_page(source.store, thread_id, 0, _TIMELINE, newest=True)
-    pruned, halt = len(records) < min(saved.last_seq, _TIMELINE), source.halt(thread_id)
+    pruned, halt = len(records) < min(saved.last_seq, _TIMELINE), source.halt(saved)
     shown = timeline_of_thread(records, saved, source.settings, time.time(), halt, was_pruned=pruned)
     return diagrams.timeline_svg(shown, styled=False)
 

@@ -55,9 +55,16 @@ def open_calls(snapshot: Snapshot) -> tuple[events.ToolCallRequested, ...]:
     return _announced(events.ToolCallRequested, snapshot, calls)
 
 
-def open_approvals(snapshot: Snapshot) -> tuple[events.ToolApprovalRequested, ...]:
-    """Return a `ToolApprovalRequested` for each tool call that waits for a person."""
-    calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
+def open_approvals(
+    snapshot: Snapshot, commands: Iterable[inputs.Command] = ()
+) -> tuple[events.ToolApprovalRequested, ...]:
+    """Return a `ToolApprovalRequested` for each tool call that waits for a person.
+
+    Calls that one of `commands` decides are left out. These are accepted, but not carried out yet.
+    """
+    decisions = (each for each in commands if isinstance(each, inputs.ApproveToolCall | inputs.DenyToolCall))
+    decided = {each.tool_call_id for each in decisions}
+    calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person and call.id not in decided)
     return _announced(events.ToolApprovalRequested, snapshot, calls)
 
 

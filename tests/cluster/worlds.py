@@ -50,10 +50,10 @@ class World:
         """Let the model answer what it holds."""
         self._held.set()
 
-    def open(self, *, drive=False, tools=(), url=None, settings=SETTINGS, **options):
+    def open(self, *, drive=False, tools=(), url=None, settings=SETTINGS, backend=None, **options):
         """Return a runtime on the cluster. It is closed after the test."""
         store = Cluster(url or self.url, drive=drive, **options)
-        backend = AssistantsBackend(self.server.base_url, "the-key")
+        backend = backend or AssistantsBackend(self.server.base_url, "the-key")
         return self._ends.enter_context(Runtime(backend, settings, store, tools=tools))
 
     def open_worker(self, **options):
