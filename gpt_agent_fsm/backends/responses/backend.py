@@ -34,7 +34,7 @@ from gpt_agent_fsm.backends.responses.unsupported import conversations_explained
 from gpt_agent_fsm.backends.shared.order import ListOrder
 from gpt_agent_fsm.backends.shared.refused_text import name_refused_text
 from gpt_agent_fsm.backends.shared.sending import METADATA_KEY
-from gpt_agent_fsm.errors import ApiError, RequestRefused, explains_keywords
+from gpt_agent_fsm.errors import ApiError, RequestRefused, TransientError, explains_keywords
 from gpt_agent_fsm.ports import (
     RUN_OPTIONS,
     MessagePage,
@@ -254,6 +254,8 @@ class ResponsesBackend(HttpFiles):
             given, tail = conversation.outputs_given_to(request.retry_of), conversation.tail()
             if tail.has_answered(given):
                 # An earlier attempt, whose HTTP answer was lost, has taken effect: the assistant has answered.
+                if tail.open and not tail.asks_for_more_than(request.ended_calls):
+                    raise TransientError(None, None, "the server does not list the newest outputs yet")
                 return cast("Run", tail.to_run(key=request.key))
             if given is None:
                 outputs = [item.closing for item in tail.open if item.closing is not None]

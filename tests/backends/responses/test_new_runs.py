@@ -243,6 +243,17 @@ def test_a_repetition_whose_outcome_is_there_already_is_not_sent(backend, api):
     assert sent(api) == []
 
 
+def test_a_repetition_does_not_take_a_call_that_was_answered_for_an_open_one(backend, api):
+    holds(api, said(), asked("call_1"))
+    given(api)
+    repeated = RunRequest(
+        thread_id="conv_1", assistant_id="asst_1", key="k.2", retry_of="resp_0", ended_calls=("call_1",)
+    )
+    with pytest.raises(errors.TransientError):
+        backend.create_run(repeated, timeout=5)
+    assert sent(api) == []
+
+
 def test_a_repetition_that_is_refused_searches_again_and_closes_no_call_of_its_own(backend, api):
     holds(api, said(), asked())
     given(api, told())
