@@ -65,6 +65,7 @@ for _command in (
     _Later("diagram", "pictures", "diagram", "Draw the state machine, or the state of a thread in it."),
     _Later("doctor", "looking.doctor", "doctor", "Find threads that need a person, and repair them."),
     _Later("explain", "looking.reading", "explain", "Say what a thread waits for, and what helps."),
+    _Later("finish-upgrade", "upgrading", "finish_upgrade", "Finish an upgrade of a cluster's tables."),
     _Later("history", "looking.reading", "history", "Print the events of a thread, oldest first."),
     _Later("import-thread", "importing", "import_thread_command", "Copy a thread into a new conversation."),
     _Later("inspect", "looking.inspecting", "inspect", "Show the threads of a store in the browser."),

@@ -24,6 +24,11 @@ IDLE_TIMEOUT = 5.0
 threads of the process over, it no longer holds locks."""
 
 
+class _Reader(SQLStore):
+    def _exists(self) -> bool:
+        return True  # `tables.join` has checked the tables, which a newer version may have made
+
+
 class ClusterDatabase:
     """The database of a cluster. Safe to use from any OS thread. See `Cluster` for the arguments.
 
@@ -43,7 +48,7 @@ class ClusterDatabase:
         try:
             with self.transaction() as connection:
                 self.cluster: str = tables.join(connection)
-            self.reader: SQLStore = SQLStore(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
+            self.reader: SQLStore = _Reader(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
         except BaseException:
             self._database.dispose()
             raise

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import attrs
 
+from gpt_agent_fsm.cluster import upgrades
 from gpt_agent_fsm.cluster.accounts import ClusterAccount
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import Leases
@@ -133,7 +134,16 @@ class Driving:
                 log.exception("the heartbeat of this worker failed, and is tried again")
 
     def beat(self) -> None:
-        """Renew the leases, release lost threads, and search for threads without an owner."""
+        """Renew the leases, release lost threads, and search for threads without an owner.
+
+        If an upgrade of the tables was finished for which this process is too old, drive nothing from now on.
+        """
+        with self._database.transaction() as connection:
+            too_old = upgrades.reason(connection)
+        if too_old:
+            log.error("this worker stops: %s", too_old)
+            self.stop()
+            return
         for lease in self.leases.heartbeat(self.leases.held):
             driver = self.roster.get(lease.thread_id)
             if driver is not None and driver.lease is lease:

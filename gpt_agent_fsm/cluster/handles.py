@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 
+from gpt_agent_fsm.cluster import upgrades
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.driving import Driving
 from gpt_agent_fsm.cluster.follower import FollowedStore, Follower
@@ -262,13 +263,21 @@ class ClusterHandles:
                 self.look()
 
     def look(self) -> None:
-        """Search for changes of which no news has come, with one query for all handles."""
+        """Search for changes of which no news has come, with one query for all handles.
+
+        If an upgrade of the tables was finished for which this process is too old, let all handles go.
+        """
         followers = {follower.thread_id: follower for follower in self.drivers}
         if not followers:
             self._versions = {}
             return
         with self._database.transaction() as connection:
             rows = run(connection, VERSIONS, threads=list(followers)).all()
+            too_old = upgrades.reason(connection)
+        if too_old:
+            for follower in followers.values():
+                self.remove(follower, "store_taken", StoreTaken(too_old))
+            return
         versions: dict[str, tuple[int, ...]] = {row.thread_id: (row.epoch, row.commits, row.accepted) for row in rows}
         for thread_id, follower in followers.items():
             if thread_id not in versions:

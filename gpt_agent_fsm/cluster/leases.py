@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 import attrs
 import sqlalchemy as sa
 
-from gpt_agent_fsm.cluster import tables
+from gpt_agent_fsm.cluster import tables, upgrades
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.tables import run
 from gpt_agent_fsm.engine.protocols import Clock, Lease
@@ -120,7 +120,11 @@ class Leases:
         here, sent = Holder.here(), self._clock.monotonic()
         worker = Worker(id=f"{here.host}-{here.pid}-{uuid.uuid4().hex[:8]}", valid_until=sent + LEASE - _MARGIN)
         with self._database.transaction() as connection:
-            values = attrs.asdict(here) | {"concurrency": self._concurrency, "lease": LEASE}
+            values = attrs.asdict(here) | {
+                "concurrency": self._concurrency,
+                "lease": LEASE,
+                "version": upgrades.VERSION,
+            }
             run(connection, tables.REGISTER, worker=worker.id, **values)
         return worker
 

@@ -7,24 +7,22 @@ owner is in a row of its own, because this row changes far more often than the s
 from __future__ import annotations
 
 import uuid
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
-from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.cluster import upgrades
 from gpt_agent_fsm.stores import migrations, schema
 from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
-__all__ = ["VERSION", "join", "lock", "run"]
-
-VERSION: Final = 1
-"""The version of the tables of a cluster."""
+__all__ = ["join", "lock", "run"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS gpt_agent_cluster (
     id bigint PRIMARY KEY,
     version bigint NOT NULL,
-    name text NOT NULL
+    name text NOT NULL,
+    oldest bigint NOT NULL DEFAULT 1
 );
 CREATE TABLE IF NOT EXISTS gpt_agent_workers (
     id text PRIMARY KEY,
@@ -32,7 +30,8 @@ CREATE TABLE IF NOT EXISTS gpt_agent_workers (
     pid bigint NOT NULL,
     since double precision NOT NULL,
     concurrency bigint NOT NULL,
-    alive_until timestamptz NOT NULL
+    alive_until timestamptz NOT NULL,
+    version bigint NOT NULL DEFAULT 1
 );
 CREATE TABLE IF NOT EXISTS gpt_agent_owners (
     thread_id text PRIMARY KEY,
@@ -55,7 +54,8 @@ CREATE TABLE IF NOT EXISTS gpt_agent_accounts (
 """
 
 _NAME_CLUSTER = """
-INSERT INTO gpt_agent_cluster (id, version, name) VALUES (1, %(version)s, %(name)s) ON CONFLICT (id) DO NOTHING
+INSERT INTO gpt_agent_cluster (id, version, name, oldest) VALUES (1, %(version)s, %(name)s, %(version)s)
+ON CONFLICT (id) DO NOTHING
 """
 # The cluster begins where the last single owner has stopped.
 _ADOPT_THREADS = """
@@ -68,8 +68,8 @@ ON CONFLICT (thread_id) DO NOTHING
 # --- workers -----------------------------------------------------------------------------------------------
 
 REGISTER = """
-INSERT INTO gpt_agent_workers (id, host, pid, since, concurrency, alive_until)
-VALUES (%(worker)s, %(host)s, %(pid)s, %(since)s, %(concurrency)s, now() + %(lease)s * interval '1 second')
+INSERT INTO gpt_agent_workers (id, host, pid, since, concurrency, alive_until, version)
+VALUES (%(worker)s, %(host)s, %(pid)s, %(since)s, %(concurrency)s, now() + %(lease)s * interval '1 second', %(version)s)
 """
 # A worker that is late is removed by the others. From then on, this statement changes nothing.
 RENEW = """
@@ -176,25 +176,26 @@ def join(connection: sa.Connection) -> str:
 
     Returns the name of the cluster. Each database, and each schema in a database, has another one.
 
-    If a `SQLStore` has the database, it loses it. Raises `StoreError` if a newer version of the library made the
-    tables.
+    If a `SQLStore` has the database, it loses it. If a newer version of the library made the tables, they stay as they
+    are. Raises `StoreError` if this version is too old for them.
     """
+    schema.lock_tables(connection)
+    if not upgrades.made_by_newer(connection):
+        _make(connection)
+    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
+    holder, holds = schema.last_holder(connection) or (None, False)
+    if holder is None or not holds or holder.host != CLUSTER:
+        schema.take_over(connection, Holder(host=CLUSTER, pid=0, since=Holder.here().since))
+        run(connection, _ADOPT_THREADS)
+    return str(run(connection, "SELECT name FROM gpt_agent_cluster").scalar_one())
+
+
+def _make(connection: sa.Connection) -> None:
     schema.create(connection)
     migrations.bring_up_to_date(connection)
     # A statement that makes an index waits for all writers even if the index is there, and the writers wait behind it.
     if not sa.inspect(connection).has_table("gpt_agent_accounts"):
         for statement in filter(str.strip, _TABLES.split(";")):
             run(connection, statement)
-    run(connection, _NAME_CLUSTER, version=VERSION, name=uuid.uuid4().hex)
-    row = run(connection, "SELECT version, name FROM gpt_agent_cluster").one()
-    if row.version > VERSION:
-        raise StoreError(
-            f"The tables of this cluster have version {row.version} and were made by a newer version of gpt-agent-fsm; "
-            "upgrade gpt-agent-fsm."
-        )
-    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
-    holder, holds = schema.last_holder(connection) or (None, False)
-    if holder is None or not holds or holder.host != CLUSTER:
-        schema.take_over(connection, Holder(host=CLUSTER, pid=0, since=Holder.here().since))
-        run(connection, _ADOPT_THREADS)
-    return str(row.name)
+        run(connection, _NAME_CLUSTER, version=upgrades.VERSION, name=uuid.uuid4().hex)
+    upgrades.add(connection)

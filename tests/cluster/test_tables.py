@@ -49,9 +49,9 @@ def test_each_schema_is_another_cluster(url, postgresql):
         assert one.cluster == same.cluster != other.cluster
 
 
-def test_tables_of_a_newer_version_are_refused(url):
+def test_tables_for_which_this_version_is_too_old_are_refused(url):
     with open_cluster(url):
-        query(url, "UPDATE gpt_agent_cluster SET version = version + 1")
+        query(url, "UPDATE gpt_agent_cluster SET version = version + 1, oldest = version + 1")
     with pytest.raises(errors.StoreError, match="made by a newer version of gpt-agent-fsm; upgrade gpt-agent-fsm"):
         Cluster(url)
 
@@ -178,7 +178,7 @@ def test_threads_shows_the_owners_and_doctor_finds_threads_without_a_worker(worl
 
 def test_a_cluster_that_cannot_be_opened_leaves_no_connection(url):
     with open_cluster(url):
-        query(url, "UPDATE gpt_agent_cluster SET version = version + 1")
+        query(url, "UPDATE gpt_agent_cluster SET version = version + 1, oldest = version + 1")
     with pytest.raises(errors.StoreError):
         Cluster(url)
     gc.collect()  # a connection that is left open warns now

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm.cluster import accounts, tables
+from gpt_agent_fsm.cluster import accounts, tables, upgrades
 from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.ports import Clock, Record, Saved
 from gpt_agent_fsm.stores import codec
@@ -132,6 +132,7 @@ class MemoryTables:
             tables.COMMANDS: self._commands,
             tables.VERSIONS: self._versions,
             tables.WITH_COMMANDS: self._with_commands,
+            upgrades.OLDEST: lambda: [Row(oldest=upgrades.VERSION)],
             accounts.INTRODUCE: lambda name: self._none(self._all.accounts.setdefault(name, _Account())),
             accounts.TAKE_PROBE: self._take_probe,
             accounts.LIMITED: self._limited,
