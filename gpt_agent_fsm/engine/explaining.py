@@ -6,16 +6,16 @@ from a store that another process uses.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Final
 
+from gpt_agent_fsm.engine.times import duration, moment
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.advance import advance
-from gpt_agent_fsm.machine.reasons import as_sentence, reason_of
+from gpt_agent_fsm.machine.reasons import as_sentence, in_words, reason_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["as_sentence", "changes_something", "explain"]
+__all__ = ["as_sentence", "changes_something", "explain", "explain_in_parts"]
 
 _CALLS: Final[tuple[tuple[inputs.Command, str], ...]] = (
     (inputs.CancelRun(), "cancel_run() to end the run"),
@@ -38,45 +38,44 @@ def explain(
     key hold the next request back. `halt` is a sentence that says why nothing happens; "" if something drives the
     thread.
     """
-    sentences = [reason_of(snapshot)]
+    return " ".join(explain_in_parts(snapshot, settings, now, due, held=held, halt=halt))
+
+
+def explain_in_parts(
+    snapshot: Snapshot,
+    settings: Settings,
+    now: float,
+    due: float | None = None,
+    *,
+    held: bool = False,
+    halt: str = "",
+) -> tuple[str, ...]:
+    """Return the sentences of `explain` in parts: what, since when, what happens next, and which methods help."""
+    since = ""
     if snapshot.waiting is not None:
-        sentences.append(f"It has waited for {_duration(now - snapshot.waiting.since)}, since {_moment(snapshot)}.")
+        waited = duration(now - snapshot.waiting.since)
+        since = f"It has waited for {waited}, since {moment(snapshot.waiting.since)}."
     next_step = _stopped_step(snapshot, halt) if halt else _next_step(snapshot, now, due, held=held)
-    sentences += [next_step, _advice(snapshot, settings)]
-    return " ".join(sentence for sentence in sentences if sentence)
+    parts = (reason_of(snapshot), since, next_step, _advice(snapshot, settings))
+    return tuple(part for part in parts if part)
 
 
 # --- when, and what next ------------------------------------------------------------------------------
-
-
-def _duration(seconds: float) -> str:
-    seconds = max(seconds, 0.0)
-    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= 2 * size:
-            return f"{int(seconds // size)} {unit}s"
-    return "a moment" if seconds < 1 else f"{seconds:.0f} second{'' if round(seconds) == 1 else 's'}"
-
-
-def _moment(snapshot: Snapshot) -> str:
-    assert snapshot.waiting is not None  # noqa: S101 - the caller has seen to it
-    return datetime.fromtimestamp(snapshot.waiting.since, UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def _next_step(snapshot: Snapshot, now: float, due: float | None, *, held: bool) -> str:
     pending = snapshot.pending
     if pending is None:
         return ""
-    operation = pending.request.operation
-    why = "; the limits of the API key hold it back" if held else ""
-    if due is None or due <= now:
-        return f"Next: {operation}, {'held back' if held else 'now'}{why}."
-    return f"Next: {operation}, in {_duration(due - now)}{why}."
+    when = "" if due is None or due <= now else f" in {duration(due - now)}"
+    why = " The limits of the API key hold it back." if held else ""
+    return f"Next: {in_words(pending.request.operation)}{when or ('' if held else ' now')}.{why}"
 
 
 def _stopped_step(snapshot: Snapshot, halt: str) -> str:
     if snapshot.pending is None:
         return ""
-    return f"{halt} Next: {snapshot.pending.request.operation}."
+    return f"{halt} Next: {in_words(snapshot.pending.request.operation)}."
 
 
 def _advice(snapshot: Snapshot, settings: Settings) -> str:
@@ -94,7 +93,12 @@ def _advice(snapshot: Snapshot, settings: Settings) -> str:
         useful.insert(0, "connect() or add_user_message() to try again")
     elif snapshot.settled:
         useful.append("add_user_message() to start a run")
-    return f"Call {' or '.join(useful)}." if useful else ""
+    return f"Call {_alternatives(useful)}." if useful else ""
+
+
+def _alternatives(texts: list[str]) -> str:
+    *others, last = texts
+    return f"{', '.join(others)}, or {last}" if others else last
 
 
 def _is_spent(snapshot: Snapshot, settings: Settings) -> bool:

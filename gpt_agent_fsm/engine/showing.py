@@ -8,13 +8,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import attrs
 
 from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.engine.diagnosing import repaired
-from gpt_agent_fsm.engine.explaining import explain
+from gpt_agent_fsm.engine.explaining import explain, explain_in_parts
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.protocols import Record, Saved, Store, ThreadRow
 from gpt_agent_fsm.machine.reasons import reason_of
@@ -25,12 +24,11 @@ __all__ = [
     "NOT_CONNECTED",
     "NOT_HELD",
     "NOT_TAKEN",
-    "age",
     "diagram_of_thread",
     "explanation",
+    "explanation_in_parts",
     "fields_of",
     "json_value",
-    "moment",
     "printable",
     "texts_of",
     "timeline_of_thread",
@@ -64,6 +62,11 @@ def waiting_for(row: ThreadRow) -> str:
 def explanation(saved: Saved, settings: Settings, now: float, halt: str = "") -> str:
     """Return the sentences of `explain` about a thread of a store. `halt` says why nothing happens, if this is so."""
     return explain(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
+
+
+def explanation_in_parts(saved: Saved, settings: Settings, now: float, halt: str = "") -> tuple[str, ...]:
+    """Return the sentences of `explanation` in parts, each of which a person can read as a line."""
+    return explain_in_parts(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
 
 
 def _shown(saved: Saved, settings: Settings, now: float, halt: str) -> Snapshot:
@@ -124,16 +127,3 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def moment(at: float) -> str:
-    """Return a time in seconds since the epoch as text, in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def age(seconds: float) -> str:
-    """Return a duration in its largest unit, such as 5m."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
-        if seconds >= size:
-            return f"{int(seconds // size)}{unit}"
-    return f"{max(int(seconds), 0)}s"

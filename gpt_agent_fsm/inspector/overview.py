@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from gpt_agent_fsm.engine.showing import age, moment, printable, waiting_for
+from gpt_agent_fsm.engine.showing import printable, waiting_for
+from gpt_agent_fsm.engine.times import age, moment
 from gpt_agent_fsm.inspector.source import Source
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.ports import ThreadRow

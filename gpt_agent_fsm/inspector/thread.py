@@ -18,11 +18,11 @@ from gpt_agent_fsm.engine.showing import (
     explanation,
     fields_of,
     json_value,
-    moment,
     printable,
     texts_of,
     timeline_of_thread,
 )
+from gpt_agent_fsm.engine.times import moment
 from gpt_agent_fsm.errors import AgentNotAlive
 from gpt_agent_fsm.events import ToolApprovalRequested
 from gpt_agent_fsm.inspector.source import Source

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from gpt_agent_fsm.errors import names_code
 from gpt_agent_fsm.machine.objects import BUDGET_EXCEEDED, Failure
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.machine.states import State
 
-__all__ = ["as_sentence", "queued_behind", "reason_of"]
+__all__ = ["as_sentence", "in_words", "queued_behind", "reason_of"]
+
+_REQUESTS: Final = {
+    "get_latest_run": "checking for a run in progress",
+    "post_message": "posting the message",
+    "create_run": "creating the run",
+    "get_run": "polling the run",
+    "submit_tool_outputs": "sending the tool outputs",
+    "list_messages": "reading the messages",
+    "cancel_run": "cancelling the run",
+}
+"""The requests in words, by their operations."""
+
+
+def in_words(operation: str) -> str:
+    """Return what a request does, such as "polling the run". `operation` is as in `RequestFailed`."""
+    return _REQUESTS.get(operation, operation)
 
 
 def as_sentence(text: str) -> str:
@@ -50,7 +68,8 @@ def _behind(snapshot: Snapshot) -> int:
 def _what_failed(failure: Failure) -> str:
     if _is_budget(failure):
         return "The budget is used up"
-    return f"The last {'run' if failure.operation is None else failure.operation} failed"
+    what = "the last run" if failure.operation is None else in_words(failure.operation)
+    return f"{what[0].upper()}{what[1:]} failed"
 
 
 def _is_budget(failure: Failure | None) -> bool:

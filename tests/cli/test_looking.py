@@ -126,13 +126,13 @@ def test_a_store_without_a_process_is_said_to_do_nothing(run, path, monkeypatch)
     assert "No process" not in run("threads", "--store", path).output
     assert "No process" not in run("explain", "thread_1", "--store", path).output
     keep(path, polling())
-    stopped = "No process holds the store, so nothing happens until a program opens it. Next: get_run."
+    stopped = "No process holds the store, so nothing happens until a program opens it. Next: polling the run."
     assert stopped in run("explain", "thread_1", "--store", path).output
     assert run("threads", "--store", path).stderr.startswith("No process holds the store")
     with contextlib.closing(SQLStore(f"sqlite:///{path}")):
         holder = os.getpid()
         monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
-        assert "Next: get_run, now." in run("explain", "thread_1", "--store", path).output
+        assert "Next: polling the run now." in run("explain", "thread_1", "--store", path).output
         assert "No process" not in run("threads", "--store", path).output
         monkeypatch.undo()
 
@@ -175,11 +175,12 @@ def test_explain_says_what_helps(run, path):
 def test_explain_names_the_command_that_helps_while_no_process_drives_the_thread(run, path, monkeypatch):
     keep(path, awaiting(LOCATE), parked(), polling())
     answer, drop, nothing = (run("explain", f"thread_{number}", "--store", path).output for number in (1, 2, 3))
-    assert answer.splitlines()[1:] == [
+    assert answer.splitlines()[-3:] == [
+        "Call submit_tool_output() to answer it, or cancel_run() to end the run.",
         "To answer the call call_1 with an error, run:",
         f"  gpt-agent-fsm doctor thread_1 --repair --store {path}",
     ]
-    assert drop.splitlines()[1].startswith("To drop the messages that were not sent")
+    assert drop.splitlines()[-2].startswith("To drop the messages that were not sent")
     assert "gpt-agent-fsm" not in nothing
     with contextlib.closing(SQLStore(f"sqlite:///{path}")):
         holder = os.getpid()
@@ -391,7 +392,7 @@ def test_a_repair_says_what_was_found_what_was_done_and_what_is_left(run, path):
     keep(path, parked(), awaiting(LOCATE), polling())
     assert run("doctor", "--all", "--store", path, "--repair", "--yes").output.splitlines() == [
         "thread_1: parked queue. The queue is parked until the next command; one message waits. "
-        "The last post_message failed (x): No.",
+        "Posting the message failed (x): No.",
         "  Drop the messages that were not sent, and the run that was not created? Yes.",
         "  Repaired.",
         "thread_2: open call. The call locate (call_1) of the run run_1 waits for its output.",

@@ -89,7 +89,7 @@ def test_a_store_that_no_process_holds_says_so_in_the_words_of_the_command(tmp_p
         sentence = "No process holds the store, so nothing happens until a program opens it."
         assert sentence in inspector(reader).test_client().get("/").text
         page = inspector(reader).test_client().get(f"/thread?id={snapshot.thread_id}").text
-        assert f"{sentence} Next: get_run." in page
+        assert f"{sentence} Next: polling the run." in page
         with closing(SQLStore(url)):
             assert sentence not in inspector(reader).test_client().get("/").text
 

@@ -131,7 +131,7 @@ def test_the_next_announcement_comes_when_the_wait_has_doubled(seconds, told):
 def test_the_reason_names_the_last_failure():
     story = waiting(polling().tell(delayed(), due, delayed()))
     reason = story.tell(long_wait()).only.reason
-    assert reason == "The run run_1 is in progress on the server. The last get_run failed (overloaded): Too much to do."
+    assert reason == "The run run_1 is in progress on the server. Polling the run failed (overloaded): Too much to do."
 
 
 # --- the last failure -----------------------------------------------------------------------------------

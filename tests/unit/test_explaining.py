@@ -1,14 +1,16 @@
 """The sentences that say what a thread waits for."""
 
 import re
+from typing import get_args
 
 import attrs
 import pytest
 
 from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.showing import NOT_HELD
+from gpt_agent_fsm.machine import effects
 from gpt_agent_fsm.machine.objects import Failure, Usage
-from gpt_agent_fsm.machine.reasons import as_sentence
+from gpt_agent_fsm.machine.reasons import as_sentence, in_words
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
     LOCATE,
@@ -61,7 +63,7 @@ SITUATIONS = {
     "failed": (failed, "The last run failed (server_error): Sorry."),
     "parked": (
         parked,
-        "The queue is parked until the next command; one message waits. The last post_message failed (x)",
+        "The queue is parked until the next command; one message waits. Posting the message failed (x)",
     ),
     "a budget": (
         spent,
@@ -133,7 +135,7 @@ def test_messages_that_the_reason_itself_counts_are_not_counted_twice(make):
 
 
 def test_it_says_since_when():
-    assert "It has waited for 3 minutes, since 1970-01-01 00:13:20+00:00." in told(waiting(polling(), 800.0))
+    assert "It has waited for 3 minutes, since 1970-01-01 00:13:20 UTC." in told(waiting(polling(), 800.0))
 
 
 @pytest.mark.parametrize(
@@ -146,16 +148,32 @@ def test_times_are_easy_to_read(seconds, words):
 
 def test_it_says_what_comes_next_and_when():
     story = polling().tell(seen())
-    assert "Next: get_run, in 5 seconds." in told(story, when=1_005.0)
-    assert "Next: get_run, now." in told(story, when=999.0)
-    assert "Next: get_run, in 5 seconds; the limits of the API key hold it back." in told(
+    assert "Next: polling the run in 5 seconds." in told(story, when=1_005.0)
+    assert "Next: polling the run now." in told(story, when=999.0)
+    assert "Next: polling the run in 5 seconds. The limits of the API key hold it back." in told(
         story, when=1_005.0, held=True
+    )
+
+
+def test_a_step_that_is_held_back_has_no_time_of_its_own():
+    text = told(polling().tell(seen()), when=999.0, held=True)
+    assert "Next: polling the run. The limits of the API key hold it back." in text
+
+
+@pytest.mark.parametrize("request_", get_args(effects.Request), ids=lambda request: request.operation)
+def test_each_request_is_said_in_words(request_):
+    assert "_" not in in_words(request_.operation)
+
+
+def test_the_methods_are_separated_by_commas():
+    assert told(parked()).endswith(
+        "Call connect() or add_user_message() to try again, or discard_queue() to drop what was not sent."
     )
 
 
 def test_without_a_process_nothing_comes_next_by_itself():
     stopped = told(polling(), halt=NOT_HELD)
-    assert "No process holds the store, so nothing happens until a program opens it. Next: get_run." in stopped
+    assert "No process holds the store, so nothing happens until a program opens it. Next: polling the run." in stopped
     assert "now" not in stopped
     assert "No process" not in told(idle(), halt=NOT_HELD)
 
@@ -166,7 +184,7 @@ def test_a_thread_at_rest_has_no_next_step():
 
 
 def test_a_failed_poll_is_named():
-    assert "The last get_run failed (overloaded): Too much to do." in told(polling().tell(delayed(), due))
+    assert "Polling the run failed (overloaded): Too much to do." in told(polling().tell(delayed(), due))
 
 
 @pytest.mark.parametrize(
@@ -184,7 +202,7 @@ def test_a_message_of_a_server_ends_as_one_sentence(text, sentence):
     assert as_sentence(text) == sentence
     story = polling()
     story.snapshot = attrs.evolve(story.snapshot, failure=Failure(code=None, message=text))
-    assert f": {sentence} Next: get_run" in told(story)
+    assert f": {sentence} Next: polling the run" in told(story)
 
 
 def test_a_code_that_is_in_the_message_is_said_once():

@@ -241,7 +241,7 @@ def test_the_agent_says_what_it_waits_for(world):
     agent = ask_for_tools(world)
     text = agent.explain()
     assert "waits for the output of locate" in text
-    assert "Next: get_run, in " in text
+    assert "Next: polling the run in " in text
     assert "submit_tool_output()" in text
     agent.shutdown()
     with pytest.raises(errors.AgentNotAlive):

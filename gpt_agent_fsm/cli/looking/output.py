@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gpt_agent_fsm.engine.protocols import Record
-from gpt_agent_fsm.engine.showing import json_value, moment, printable, texts_of
+from gpt_agent_fsm.engine.showing import json_value, printable, texts_of
+from gpt_agent_fsm.engine.times import moment
 
 if TYPE_CHECKING:
     from rich.table import Table

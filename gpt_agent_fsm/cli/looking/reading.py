@@ -13,7 +13,7 @@ from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.looking.doctor import chat_command, effect_of
 from gpt_agent_fsm.engine.diagnosing import find
 from gpt_agent_fsm.engine.protocols import Record, Saved
-from gpt_agent_fsm.engine.showing import NOT_HELD, explanation, fields_of, printable, was_pruned
+from gpt_agent_fsm.engine.showing import NOT_HELD, explanation_in_parts, fields_of, printable, was_pruned
 from gpt_agent_fsm.stores.holder import is_held
 
 __all__ = ["explain", "history"]
@@ -83,14 +83,17 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     settings, now = opening.settings(), time.time()
     with opening.opened(url) as store:
         saved, halt = opening.load(store, thread_id), "" if is_held(store) else NOT_HELD
-    text = explanation(saved, settings, now, halt)
+    parts = explanation_in_parts(saved, settings, now, halt)
     # While a process drives the thread, the commands are refused.
     commands = _commands(saved, settings, now) if halt else {}
     if as_json:
         state = str(saved.snapshot.state)
-        output.print_json({"thread_id": thread_id, "state": state, "explanation": text, "commands": commands})
+        output.print_json(
+            {"thread_id": thread_id, "state": state, "explanation": " ".join(parts), "commands": commands}
+        )
         return
-    click.echo(output.paragraph(text))
+    for part in parts:
+        click.echo(output.paragraph(part))
     for effect, command in commands.items():
         click.echo(f"To {printable(effect)}, run:\n  {command}")
 

@@ -12,7 +12,8 @@ import click
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.engine.protocols import ThreadRow
-from gpt_agent_fsm.engine.showing import NOT_HELD, age, printable, waiting_for
+from gpt_agent_fsm.engine.showing import NOT_HELD, printable, waiting_for
+from gpt_agent_fsm.engine.times import age
 from gpt_agent_fsm.stores.holder import is_held
 
 if TYPE_CHECKING:
