@@ -85,7 +85,7 @@ def orphan(saved: Saved) -> tuple[Finding, ...]:
         Finding(
             kind=FindingKind.ORPHAN,
             thread_id=saved.snapshot.thread_id,
-            problem=f"{reason_of(saved.snapshot)} No worker owns the thread.",
+            problem=f"{reason_of(saved.snapshot, halted=True)} No worker owns the thread.",
             advice="Workers search for such threads every few seconds. If this stays, start more workers, or let them "
             "own more threads with --concurrency.",
         ),
@@ -171,7 +171,7 @@ def _unfinished(snapshot: Snapshot, *, owned: bool) -> Finding:
     return Finding(
         kind=FindingKind.STUCK_RUN,
         thread_id=snapshot.thread_id,
-        problem=reason_of(snapshot),
+        problem=reason_of(snapshot, halted=not owned),
         advice="This needs the server: "
         + ("call cancel_run() to end the run." if owned else f"{_START} It resumes the run."),
     )
@@ -181,7 +181,7 @@ def _waiting(snapshot: Snapshot, *, owned: bool) -> Finding:
     return Finding(
         kind=FindingKind.UNFINISHED,
         thread_id=snapshot.thread_id,
-        problem=reason_of(snapshot),
+        problem=reason_of(snapshot, halted=not owned),
         advice="This needs the server: "
         + ("call discard_queue() to drop what was not sent." if owned else f"{_START} It continues."),
     )

@@ -56,7 +56,7 @@ def explain_in_parts(
         waited = duration(now - snapshot.waiting.since)
         since = f"It has waited for {waited}, since {moment(snapshot.waiting.since)}."
     next_step = _stopped_step(snapshot, halt) if halt else _next_step(snapshot, now, due, held=held)
-    parts = (reason_of(snapshot), since, next_step, _advice(snapshot, settings))
+    parts = (reason_of(snapshot, halted=bool(halt)), since, next_step, _advice(snapshot, settings))
     return tuple(part for part in parts if part)
 
 

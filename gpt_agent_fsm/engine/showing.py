@@ -50,9 +50,12 @@ _RECENT = 200
 """How many of the newest history records are searched for the arrows that the thread has taken in the diagram."""
 
 
-def waiting_for(row: ThreadRow) -> str:
-    """Return what a thread waits for. The snapshot does not contain the commands that wait to be carried out."""
-    reason = reason_of(row.snapshot)
+def waiting_for(row: ThreadRow, *, halted: bool = False) -> str:
+    """Return what a thread waits for. The snapshot does not contain the commands that wait to be carried out.
+
+    `halted` is True if nothing drives the thread.
+    """
+    reason = reason_of(row.snapshot, halted=halted)
     if not row.commands:
         return reason
     waits = "An accepted command waits" if row.commands == 1 else f"{row.commands:,} accepted commands wait"

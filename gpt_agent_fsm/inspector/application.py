@@ -103,8 +103,8 @@ class Inspector(flask.Flask):
 
     def _rows(self) -> flask.Response:
         wanted = list(dict.fromkeys(flask.request.args.getlist("id")))[:PER_PAGE]
-        found = map(self._source.row, wanted)
-        return _page("rows.html", rows=rows_of(row for row in found if row is not None))
+        found = (row for row in map(self._source.row, wanted) if row is not None)
+        return _page("rows.html", rows=rows_of(found, halted=bool(self._source.halt())))
 
     def _thread(self) -> flask.Response:
         thread_id = flask.request.args.get("id", "")

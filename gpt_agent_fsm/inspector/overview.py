@@ -63,25 +63,29 @@ def overview_of(source: Source, state: str, words: str, page: int) -> Overview:
     counted = Counter(row.snapshot.state for row in named)
     pages = max(1, -(-len(found) // PER_PAGE))
     page = min(max(page, 1), pages)
+    halt = source.halt()
     rests = all(row.snapshot.settled and not row.commands for row in rows)
     return Overview(
-        rows_of(found[(page - 1) * PER_PAGE : page * PER_PAGE]),
+        rows_of(found[(page - 1) * PER_PAGE : page * PER_PAGE], halted=bool(halt)),
         len(found),
         {each: counted[each] for each in State},
         len(rows),
         page,
         pages,
-        "" if rests else source.halt(),
+        "" if rests else halt,
     )
 
 
-def rows_of(found: Iterable[ThreadRow]) -> list[Row]:
-    """Return the rows of these threads, with the words of the command `threads`."""
+def rows_of(found: Iterable[ThreadRow], *, halted: bool) -> list[Row]:
+    """Return the rows of these threads, with the words of the command `threads`.
+
+    `halted` is True if nothing drives the threads.
+    """
     now = time.time()
-    return [_row_of(row, now) for row in found]
+    return [_row_of(row, now, halted=halted) for row in found]
 
 
-def _row_of(row: ThreadRow, now: float) -> Row:
+def _row_of(row: ThreadRow, now: float, *, halted: bool) -> Row:
     at = row.last_event_at
     return Row(
         row.snapshot.thread_id,
@@ -91,5 +95,5 @@ def _row_of(row: ThreadRow, now: float) -> Row:
         "-" if at is None else age(now - at),
         "" if at is None else moment(at),
         f"{row.snapshot.usage.total_tokens:,}",
-        printable(waiting_for(row)),
+        printable(waiting_for(row, halted=halted)),
     )

@@ -34,9 +34,12 @@ def as_sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!", "…")) else f"{text}."
 
 
-def reason_of(snapshot: Snapshot) -> str:
-    """Return a text that says what the thread waits for, what is queued behind that, and the last failure."""
-    thing, failure = _thing(snapshot), snapshot.failure
+def reason_of(snapshot: Snapshot, *, halted: bool = False) -> str:
+    """Return a text that says what the thread waits for, what is queued behind that, and the last failure.
+
+    `halted` is True if nothing drives the thread. In this case, the text does not say that a request is in progress.
+    """
+    thing, failure = _thing(snapshot, halted=halted), snapshot.failure
     sentences = [f"{thing[0].upper()}{thing[1:]}.", *filter(None, [queued_behind(snapshot)])]
     already_said = snapshot.state is State.RATE_LIMITED and failure is not None and failure.operation is None
     if failure is not None and not already_said:
@@ -76,40 +79,46 @@ def _is_budget(failure: Failure | None) -> bool:
     return failure is not None and failure.code == BUDGET_EXCEEDED and failure.operation is None
 
 
-def _thing(snapshot: Snapshot) -> str:
+def _thing(snapshot: Snapshot, *, halted: bool) -> str:
     if snapshot.run is not None:
-        return _run(snapshot)
+        return _run(snapshot, halted=halted)
     if snapshot.outbox.parked:
         until = "a larger limit of tokens" if _is_budget(snapshot.failure) else "the next command"
         return f"The queue is parked until {until}; {_unsent(snapshot)}"
     if snapshot.outbox.owed is not None:
-        return _creation(snapshot)
+        return _creation(snapshot, halted=halted)
     reading = snapshot.cursor.reading
     if reading is not None and not reading.postponed:
-        return f"The run {reading.run_id} has ended, and its messages are being read"
+        read = "have not been read yet" if halted else "are being read"
+        return f"The run {reading.run_id} has ended, and its messages {read}"
     if snapshot.queue:
-        return _head(snapshot)
-    checks = snapshot.pending is not None
-    return "The library checks whether a run is in progress" if checks else "The thread is at rest"
+        return _head(snapshot, halted=halted)
+    check = f"The library {'must check' if halted else 'checks'} whether a run is in progress"
+    return "The thread is at rest" if snapshot.pending is None else check
 
 
-def _creation(snapshot: Snapshot) -> str:
+def _searches(*, halted: bool) -> str:
+    return f"the library {'must search' if halted else 'searches'} for it"
+
+
+def _creation(snapshot: Snapshot, *, halted: bool) -> str:
     owed, turn = snapshot.outbox.owed, snapshot.outbox.turn
     if owed is not None and owed.doubt is not None:
-        return "It is not known whether the run was created; the library searches for it"
+        return f"It is not known whether the run was created; {_searches(halted=halted)}"
     if owed is None or owed.retry_of is None or turn is None:
         return "A message is on the thread, and its run must be created"
     left = _count(turn.retries_left, "retry")
-    return f"The run {owed.retry_of.run_id} was rate limited and is started again; after that, {left} left"
+    again = "waits to be started again" if halted else "is started again"
+    return f"The run {owed.retry_of.run_id} was rate limited and {again}; after that, {left} left"
 
 
-def _run(snapshot: Snapshot) -> str:
+def _run(snapshot: Snapshot, *, halted: bool) -> str:
     run = snapshot.run
     assert run is not None  # noqa: S101 - the caller has seen to it
     if run.ending is not None:
         return f"The run {run.id} must end ({run.ending.code}), and the server has not ended it yet"
     if snapshot.state is State.SUBMITTING:
-        return f"The tool outputs of the run {run.id} are being sent"
+        return f"The tool outputs of the run {run.id} {'wait to be' if halted else 'are being'} sent"
     if snapshot.state is State.AWAITING_TOOLS and (parts := _calls(snapshot)):
         return f"The run {run.id} waits for {' and for '.join(parts)}"
     return f"The run {run.id} is in progress on the server"
@@ -123,9 +132,9 @@ def _calls(snapshot: Snapshot) -> list[str]:
     return [f"{what} {', '.join(names)}" for what, names in kinds.items()]
 
 
-def _head(snapshot: Snapshot) -> str:
+def _head(snapshot: Snapshot, *, halted: bool) -> str:
     if snapshot.queue.doubt is not None:
-        return "It is not known whether a message was posted; the library searches for it"
+        return f"It is not known whether a message was posted; {_searches(halted=halted)}"
     return "A message waits to be posted" if len(snapshot.queue) == 1 else f"{_unsent(snapshot)} to be posted"
 
 

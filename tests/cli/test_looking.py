@@ -23,7 +23,7 @@ from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore, schema
 from gpt_agent_fsm.stores.holder import Holder
-from tests.story import LOCATE, MEASURE, Story, awaiting, idle, parked, polling, say
+from tests.story import LOCATE, MEASURE, Story, awaiting, idle, parked, polling, say, submitting
 
 CODE = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -134,6 +134,21 @@ def test_a_store_without_a_process_is_said_to_do_nothing(run, path, monkeypatch)
         monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
         assert "Next: polling the run now." in run("explain", "thread_1", "--store", path).output
         assert "No process" not in run("threads", "--store", path).output
+        monkeypatch.undo()
+
+
+def test_a_request_that_no_process_sends_is_not_said_to_be_in_progress(run, path, monkeypatch):
+    keep(path, submitting())
+    commands_ = (["threads"], ["threads", "--json"], ["explain", "thread_1"], ["doctor", "--all"])
+    for command in commands_:
+        text = run(*command, "--store", path).output
+        assert "The tool outputs of the run run_1 wait to be sent." in text
+        assert "being sent" not in text
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")):
+        holder = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: holder + 1)  # the command runs in another process
+        for command in commands_[:3]:
+            assert "The tool outputs of the run run_1 are being sent." in run(*command, "--store", path).output
         monkeypatch.undo()
 
 

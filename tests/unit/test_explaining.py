@@ -178,6 +178,13 @@ def test_without_a_process_nothing_comes_next_by_itself():
     assert "No process" not in told(idle(), halt=NOT_HELD)
 
 
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_without_a_process_no_request_is_in_progress(name):
+    assert not re.search(
+        r"\b(are being|is started|library (checks|searches))\b", told(SITUATIONS[name][0](), halt=NOT_HELD)
+    )
+
+
 def test_a_thread_at_rest_has_no_next_step():
     assert "Next" not in told(idle())
     assert "Next" in told(polling())

@@ -65,11 +65,11 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
 def _show(store: SQLStore, *, as_json: bool) -> None:
     from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
 
-    found, cluster = store.threads(), view_of(store)
+    found, cluster, halted = store.threads(), view_of(store), not is_held(store)
     if as_json:
-        output.print_json_array([_fields(row, cluster) for row in found])
+        output.print_json_array([_fields(row, cluster, halted=halted) for row in found])
         return
-    heads, rows = _table(found, cluster)
+    heads, rows = _table(found, cluster, halted=halted)
     if not found:
         click.echo("There are no threads in this store.")
     elif output.is_terminal():
@@ -78,14 +78,12 @@ def _show(store: SQLStore, *, as_json: bool) -> None:
         Console().print(output.rich_table(heads, rows))
     else:
         click.echo(output.plain_table(heads, rows))
-    if note := _note(store, found):
+    if halted and (note := _note(found)):
         click.echo(note, err=True)
 
 
-def _note(store: SQLStore, found: Sequence[ThreadRow]) -> str:
-    """Return a sentence if threads have something to do, but no process drives them."""
-    if is_held(store):
-        return ""
+def _note(found: Sequence[ThreadRow]) -> str:
+    """Return a sentence about threads that no process drives; "" if all of them rest."""
     rest = all(row.snapshot.settled and not row.commands for row in found)
     return "" if rest else NOT_HELD
 
@@ -101,19 +99,23 @@ def _watch(store: SQLStore, interval: float) -> None:
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            found = store.threads()
-            table = output.rich_table(*_table(found, view_of(store)))
-            table.caption = _note(store, found) or None
+            found, halted = store.threads(), not is_held(store)
+            table = output.rich_table(*_table(found, view_of(store), halted=halted))
+            table.caption = (halted and _note(found)) or None
             live.update(table, refresh=True)
             time.sleep(interval)
 
 
-def _table(found: Sequence[ThreadRow], cluster: ClusterView | None) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _table(
+    found: Sequence[ThreadRow], cluster: ClusterView | None, *, halted: bool
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the heads of the columns, and the rows."""
     if cluster is None:
-        return _HEADS, _texts(found)
+        return _HEADS, _texts(found, halted=halted)
     owners = [_owner(cluster, row.snapshot.thread_id) for row in found]
-    return (*_HEADS, _OWNER), [(*texts, owner) for texts, owner in zip(_texts(found), owners, strict=True)]
+    return (*_HEADS, _OWNER), [
+        (*texts, owner) for texts, owner in zip(_texts(found, halted=halted), owners, strict=True)
+    ]
 
 
 def _owner(cluster: ClusterView, thread_id: str) -> str:
@@ -124,7 +126,7 @@ def _owner(cluster: ClusterView, thread_id: str) -> str:
     return f"{owner.worker} (epoch {owner.epoch}, {lease})"
 
 
-def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
+def _texts(found: Sequence[ThreadRow], *, halted: bool) -> list[tuple[str, ...]]:
     now = time.time()
     return [
         (
@@ -133,13 +135,13 @@ def _texts(found: Sequence[ThreadRow]) -> list[tuple[str, ...]]:
             row.last_event or "-",
             "-" if row.last_event_at is None else age(now - row.last_event_at),
             f"{row.snapshot.usage.total_tokens:,}",
-            printable(waiting_for(row)),
+            printable(waiting_for(row, halted=halted)),
         )
         for row in found
     ]
 
 
-def _fields(row: ThreadRow, cluster: ClusterView | None) -> dict[str, object]:
+def _fields(row: ThreadRow, cluster: ClusterView | None, *, halted: bool) -> dict[str, object]:
     snapshot = row.snapshot
     owner = None if cluster is None else cluster.owners.get(snapshot.thread_id)
     owned: dict[str, object] = {} if cluster is None else {"owner": None if owner is None else attrs.asdict(owner)}
@@ -147,7 +149,7 @@ def _fields(row: ThreadRow, cluster: ClusterView | None) -> dict[str, object]:
         "thread_id": snapshot.thread_id,
         "state": str(snapshot.state),
         "run_id": snapshot.run_id,
-        "waiting_for": waiting_for(row),
+        "waiting_for": waiting_for(row, halted=halted),
         "waiting_since": None if snapshot.waiting is None else snapshot.waiting.since,
         "parked": snapshot.outbox.parked,
         "queued": len(snapshot.queue),
