@@ -37,7 +37,7 @@ _FILES = {
     type=click.Path(file_okay=False, path_type=Path),
     help="Write all pictures of the machine into this directory, instead of printing one.",
 )
-@click.option("--thread", "thread_id", metavar="THREAD", help="Light the state of this thread.")
+@click.option("--thread", "thread_id", metavar="THREAD", help="Light the state of this thread: its id or its key.")
 @store_option(required=False)
 @without_traceback
 def diagram(format_: str, directory: Path | None, thread_id: str | None, url: str | None) -> None:
@@ -76,7 +76,7 @@ def diagram(format_: str, directory: Path | None, thread_id: str | None, url: st
 )
 @without_traceback
 def timeline(thread_id: str, url: str, format_: str) -> None:
-    """Show what happened to a thread, and when.
+    """Show what happened to a thread, and when. THREAD is the id or the key of the thread.
 
     The timeline shows states, runs, tool calls, approvals and waits. If the thread is not at rest, the timeline
     continues to now, and names what the thread waits for. It contains names, ids and times, but never the text of a
@@ -88,7 +88,8 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
       gpt-agent-fsm timeline thread_1 --store agents.db --format svg > timeline.svg
     """  # noqa: D301 - click reads the backspace
     with opened(url) as store:
-        saved, records = load(store, thread_id), store.history(thread_id)
+        saved = load(store, thread_id)
+        records = store.history(saved.snapshot.thread_id)
         halt = "" if is_held(store) else NOT_HELD
     pruned = was_pruned(records, saved)
     shown = timeline_of_thread(records, saved, settings(), time.time(), halt, was_pruned=pruned)

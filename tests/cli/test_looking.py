@@ -270,6 +270,21 @@ def test_an_unknown_thread_is_one_line(run, path, command):
     assert "thread_9" in result.output
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["history", "--json"], ["explain"], ["doctor"], ["timeline"], ["diagram", "--thread"]],
+)
+def test_a_thread_can_be_named_by_its_key_and_ids_win_over_keys(run, path, command):
+    keep(path, idle(), parked())
+    with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:
+        store.claim_key("ann", "thread_2")
+        store.claim_key("thread_2", "thread_1")
+    by_key, by_id = (run(*command, name, "--store", path) for name in ("ann", "thread_2"))
+    assert by_key.output == by_id.output != ""
+    assert by_id.exit_code == by_key.exit_code
+    assert by_id.output != run(*command, "thread_1", "--store", path).output
+
+
 @pytest.mark.parametrize("command", LOOKS)
 def test_looking_takes_nothing_over(run, path, command):
     with contextlib.closing(SQLStore(f"sqlite:///{path}")) as store:

@@ -88,7 +88,7 @@ def test_an_unknown_thread_is_one_sentence(run, path, thread_id, command):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
         "Error: There is no thread 'thread_unknown' in this store; "
-        f"check the id and --store. To list the ids: gpt-agent-fsm threads --store {path}\n"
+        f"check the id or key and --store. To list the ids: gpt-agent-fsm threads --store {path}\n"
     )
 
 

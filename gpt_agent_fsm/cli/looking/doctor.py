@@ -46,6 +46,8 @@ def doctor(
 ) -> None:
     """Find stuck and expired runs, open tool calls and approvals, parked and waiting queues, threads without a worker.
 
+    THREAD is the id or the key of a thread.
+
     Without --repair, the store is only read. --repair writes to the store, and is refused while another process holds
     the store. A repair drops a parked queue, answers an open call with an error, or denies a call that waits for an
     approval. The command itself asks no server: the next program on the store sends the answers.
@@ -94,7 +96,8 @@ class _Case:
 def _examine(store: SQLStore, thread_id: str | None, *, owned: bool) -> list[_Case]:
     settings, now = opening.settings(), time.time()
     if thread_id is not None:
-        every = {thread_id: opening.load(store, thread_id)}
+        saved = opening.load(store, thread_id)
+        every = {saved.snapshot.thread_id: saved}
     else:
         every = {row.snapshot.thread_id: Saved(snapshot=row.snapshot) for row in store.threads()}
         every |= store.unfinished()

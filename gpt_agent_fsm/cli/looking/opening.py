@@ -140,12 +140,14 @@ def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
         raise StoreError(f"{holder} holds this store. Stop it first. If it no longer runs, add --take-over.")
 
 
-def load(store: SQLStore, thread_id: str) -> Saved:
-    """Return the data of a thread, which must exist."""
-    saved = store.load(thread_id)
+def load(store: SQLStore, thread: str) -> Saved:
+    """Return the data of a thread, which must exist. `thread` is its id or its key. An id wins over an equal key."""
+    saved = store.load(thread)
+    if saved is None and (thread_id := store.find(thread)) is not None:
+        saved = store.load(thread_id)
     if saved is None:
-        advice = f"check the id and --store. To list the ids: {command('threads')}"
-        raise click.ClickException(f"There is no thread {thread_id!r} in this store; {advice}")
+        advice = f"check the id or key and --store. To list the ids: {command('threads')}"
+        raise click.ClickException(f"There is no thread {thread!r} in this store; {advice}")
     return saved
 
 

@@ -28,7 +28,7 @@ _INTERVAL = 0.5
 @click.option("--follow", is_flag=True, help="Keep printing new events, until Ctrl-C; with --json, one object a line.")
 @opening.without_traceback
 def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
-    """Print the events of a thread, oldest first.
+    """Print the events of a thread, oldest first. THREAD is the id or the key of the thread.
 
     Each line has the number, the time (UTC), the event and its fields. The store is only read. If old events were
     pruned, the numbers begin above 1, and standard error says so.
@@ -40,7 +40,9 @@ def history(*, thread_id: str, url: str, as_json: bool, follow: bool) -> None:
       gpt-agent-fsm history thread_1 --store agents.db --json | jq '.[].type'
     """  # noqa: D301 - click reads the backspace
     with opening.opened(url) as store:
-        saved, records = opening.load(store, thread_id), store.history(thread_id)
+        saved = opening.load(store, thread_id)
+        thread_id = saved.snapshot.thread_id
+        records = store.history(thread_id)
         if was_pruned(records, saved):
             click.echo("Older events were pruned.", err=True)
         if as_json and not follow:
@@ -72,8 +74,9 @@ def _print(records: Iterable[Record], *, as_json: bool) -> None:
 def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     """Say what a thread waits for, since when, what happens next, and which methods and commands help.
 
-    If no process holds the store, nothing happens until a program opens it, and the command says so. The store is only
-    read. The settings come from the environment, as for `Settings.from_env()`.
+    THREAD is the id or the key of the thread. If no process holds the store, nothing happens until a program opens it,
+    and the command says so. The store is only read. The settings come from the environment, as for
+    `Settings.from_env()`.
 
     \b
     Examples:
@@ -89,7 +92,12 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     if as_json:
         state = str(saved.snapshot.state)
         output.print_json(
-            {"thread_id": thread_id, "state": state, "explanation": " ".join(parts), "commands": commands}
+            {
+                "thread_id": saved.snapshot.thread_id,
+                "state": state,
+                "explanation": " ".join(parts),
+                "commands": commands,
+            }
         )
         return
     for part in parts:
