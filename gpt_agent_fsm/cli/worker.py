@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -82,6 +83,7 @@ def worker(
     with contextlib.ExitStack() as stack:
         stack.enter_context(importable_directory())
         functions = load_tools(tools)
+        _check_key()
         backend = _backend(api, dict(_assistants(assistants)))
         stack.callback(backend.close)  # if there is no runtime that closes it
         settings = Settings.from_env()
@@ -125,6 +127,14 @@ def _assistants(values: tuple[str, ...]) -> Iterator[tuple[str, Assistant]]:
             else:
                 kind = type(found).__name__
                 raise WrongOption(f"--assistants: {name} must be an Assistant or a dict of them, not a {kind}")
+
+
+def _check_key() -> None:
+    if not os.environ.get("OPENAI_API_KEY") and not os.environ.get("OPENAI_BASE_URL"):
+        raise click.ClickException(
+            "OPENAI_API_KEY is not set, and OpenAI's own server needs it: set it, or set OPENAI_BASE_URL to the "
+            "address of another server; `gpt-agent-fsm serve` starts a local one."
+        )
 
 
 def _backend(api: str, assistants: dict[str, Assistant]) -> AssistantsBackend | ResponsesBackend:

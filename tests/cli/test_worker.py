@@ -102,6 +102,16 @@ def test_a_wrong_option_is_one_sentence(options, sentence, bot, monkeypatch):
     assert "Traceback" not in done.output
 
 
+def test_without_key_and_address_the_error_says_what_to_set(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = CliRunner().invoke(worker, ["--store", "postgresql://h/d"])
+    assert done.exit_code == 1
+    assert "OPENAI_API_KEY is not set" in done.output
+    assert "OPENAI_BASE_URL" in done.output
+    assert "gpt-agent-fsm serve" in done.output
+
+
 def test_a_worker_whose_last_renewal_is_old_is_not_healthy(url):
     from gpt_agent_fsm.cli.health import serve_health
 
