@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from gpt_agent_fsm.local import LocalServer, ScriptedModel
 from tests.docs.pages import PAGES, README, ROOT, blocks, name_of
 from tests.docs.test_readme import COMMANDS
 
@@ -80,13 +81,13 @@ def test_the_first_script_of_the_readme_needs_no_server_and_no_key(environment, 
     assert executed(script) == (printed, "")
 
 
-@pytest.mark.usefixtures("environment")
-def test_the_second_script_of_the_readme_talks_to_a_server_that_the_environment_names():
+def test_the_second_script_of_the_readme_talks_to_the_server_with_the_model_of_the_readme(environment, monkeypatch):
     first, second = [block.body for block in blocks(README) if block.kind == "python"][:2]
-    printed, complaints = executed(first + "\n\n" + second)
-    assert printed.endswith('{"city":"Oslo","celsius":21}\n')
-    assert "get_weather {'city': 'Oslo'}" in printed
-    assert complaints == ""
+    prints = "".join([block.body for block in blocks(README) if block.kind == "output"][:2])
+    model = next(block.body for block in blocks(README) if block.kind == "yaml")
+    with LocalServer(ScriptedModel.from_yaml(model)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+        assert executed(first + "\n\n" + second) == (prints, "")
 
 
 def test_every_block_that_is_not_executed_says_why():
