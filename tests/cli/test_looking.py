@@ -163,14 +163,36 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
     assert "at rest" not in listed.stdout
 
 
-def test_a_narrow_terminal_shows_every_letter_of_an_id():
-    rows = [("thread_i0VpEBOWfbZAVaBSo63bbH6x", "awaiting_tools", "AssistantMessageAdded", "The thread is at rest.")]
-    console = Console(width=60, file=io.StringIO())
-    console.print(output.rich_table(("thread", "state", "last event", "waiting for"), rows))
-    lines = console.file.getvalue().splitlines()
-    first_column = "".join(line[1:].partition(" ")[0] for line in lines)
-    assert rows[0][0] in first_column
-    assert any("awaiting_tools" in line for line in lines)
+ROW = (
+    "thread_i0VpEBOWfbZAVaBSo63bbH6x",
+    "awaiting_tools",
+    "AssistantMessageAdded",
+    "5m",
+    "It waits for get_weather. " * 3,
+)
+
+
+def printed_at(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(output.rich_table(("thread", "state", "last event", "age", "waiting for"), [ROW], width))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_a_narrow_terminal_shows_each_thread_in_a_few_lines():
+    lines = printed_at(60)
+    assert lines[:3] == [
+        "thread_i0VpEBOWfbZAVaBSo63bbH6x  awaiting_tools",
+        "  last event: AssistantMessageAdded   age: 5m",
+        "  waiting for: It waits for get_weather. It waits for",
+    ]
+    assert lines[3].startswith("  get_weather.")
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_wide_terminal_shows_a_table_that_cuts_nothing_off():
+    text = " ".join(printed_at(130))
+    assert all(each in text for each in ROW[:4])
+    assert text.count("get_weather") == 3
 
 
 def test_a_terminal_gets_lines_that_end_between_words(monkeypatch):

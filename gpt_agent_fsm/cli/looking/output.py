@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -16,7 +16,7 @@ from gpt_agent_fsm.engine.showing import json_value, printable, texts_of
 from gpt_agent_fsm.engine.times import moment
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import RenderableType
 
 __all__ = [
     "is_terminal",
@@ -28,8 +28,10 @@ __all__ = [
     "rich_table",
 ]
 
-_SHORT = 16
-"""The texts of a column are not wrapped if none is longer than this."""
+_LAST = 40
+"""The smallest width of the last column of a table."""
+_GAP = 3
+"""The width between two columns of a table."""
 
 
 def is_terminal() -> bool:
@@ -70,15 +72,36 @@ def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Return a table that fits the width of the terminal. Long texts are wrapped, so that no id is cut off."""
+def rich_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> RenderableType:
+    """Return a table that fits the width of the terminal. Long texts are wrapped, so that no id is cut off.
+
+    If too little width is left for the last column, each row becomes a few lines, which name the columns.
+    """
     from rich import box  # noqa: PLC0415 - only for a terminal
+    from rich.console import Group  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    columns = list(zip(heads, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns[:-1]]
+    if rows and sum(widths) + _GAP * len(widths) + _LAST > (width or shutil.get_terminal_size().columns):
+        return Group(*(line for row in rows for line in _lines(heads, row)))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in zip(heads, *rows, strict=True):
-        table.add_column(column[0], no_wrap=max(map(len, column)) <= _SHORT, overflow="fold")
+    for head in heads[:-1]:
+        table.add_column(head, no_wrap=True)
+    table.add_column(heads[-1], overflow="fold")
     for row in rows:
         table.add_row(*(Text(text) for text in row))
     return table
+
+
+def _lines(heads: Sequence[str], row: Sequence[str]) -> Iterator[RenderableType]:
+    """Yield the lines of a row of a table that is too wide: the first two columns, the others, and the last one."""
+    from rich.padding import Padding  # noqa: PLC0415 - only for a terminal
+    from rich.text import Text  # noqa: PLC0415
+
+    named = [f"{head}: {text}" for head, text in zip(heads[2:-1], row[2:-1], strict=True)]
+    yield Text(f"{row[0]}  {row[1]}", style="bold", overflow="fold")
+    for text in ("   ".join(named), f"{heads[-1]}: {row[-1]}"):
+        yield Padding(Text(text, overflow="fold"), (0, 0, 0, 2))
+    yield Text("")

@@ -93,7 +93,8 @@ def _watch(store: SQLStore, interval: float) -> None:
         while True:
             _show(store, as_json=False)
             time.sleep(interval)
-    from rich.live import Live  # noqa: PLC0415 - only for a terminal
+    from rich.console import Group  # noqa: PLC0415 - only for a terminal
+    from rich.live import Live  # noqa: PLC0415
 
     from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
 
@@ -101,8 +102,7 @@ def _watch(store: SQLStore, interval: float) -> None:
         while True:
             found, halted = store.threads(), not is_held(store)
             table = output.rich_table(*_table(found, view_of(store), halted=halted))
-            table.caption = (halted and _note(found)) or None
-            live.update(table, refresh=True)
+            live.update(Group(table, _note(found) if halted else ""), refresh=True)
             time.sleep(interval)
 
 
