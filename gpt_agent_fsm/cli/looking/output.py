@@ -28,7 +28,7 @@ __all__ = [
     "rich_table",
 ]
 
-_LAST = 40
+_LAST = 24
 """The smallest width of the last column of a table."""
 _GAP = 3
 """The width between two columns of a table."""
