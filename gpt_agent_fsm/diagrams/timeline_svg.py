@@ -51,7 +51,8 @@ def timeline_svg(timeline: Timeline, *, styled: bool = True) -> str:
     for lane in lanes:
         body += _lane(lane, bottom)
         bottom += max(lane.rows, 2 if lane.hidden else 1) * _ROW + 2 * _PAD
-    page = Box("", _WIDTH / 2, (bottom + _LINE + _MARGIN) / 2, _WIDTH, bottom + _LINE + _MARGIN)
+    legend, end = _legend(lanes, bottom + _LINE)
+    page = Box("", _WIDTH / 2, (end + _MARGIN) / 2, _WIDTH, end + _MARGIN)
     lines = [
         *open_svg("timeline", page, f"The timeline of {timeline.thread_id}", timeline_styles() if styled else None),
         f'<rect class="page" width="{page.width:g}" height="{page.height:g}" rx="10"/>',
@@ -60,7 +61,7 @@ def timeline_svg(timeline: Timeline, *, styled: bool = True) -> str:
         *head,
         *_guides(axis, top, bottom),
         *body,
-        *_legend(lanes, bottom + _LINE),
+        *legend,
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
@@ -123,14 +124,24 @@ def _name(placed: Placed, y: float) -> str:
     return _text("input beside end", placed.left - _MEASURE.space, y, placed.name)
 
 
-def _legend(lanes: list[Lane], y: float) -> Iterator[str]:
-    """Yield the colours of the states that occur."""
-    found = {placed.bar.colour for lane in lanes if lane.name == "state" for placed in lane.bars}
-    x = _MEASURE.left
-    for state in [state for state in State if state in found]:
-        yield f'<rect class="bar {state}" x="{x:g}" y="{y - 11:g}" width="12" height="12" rx="3"/>'
-        yield _text("note", x + 18, y, state)
-        x += 18 + _MEASURE.width(state) + 2 * _PAD
+def _legend(lanes: list[Lane], y: float) -> tuple[list[str], float]:
+    """Return the colours of states and of other bars, and the border of an open bar; and the place below them."""
+    bars = [(lane.name, placed.bar) for lane in lanes for placed in lane.bars]
+    found = {bar.colour for name, bar in bars if name == "state"}
+    meanings: dict[str, str] = {state: str(state) for state in State if state in found}
+    for name, bar in bars:
+        meanings.setdefault(bar.colour, name)
+    if any(bar.is_open and bar.end > bar.start for _, bar in bars):
+        meanings["idle open"] = "not ended"
+    lines, x = [], _MEASURE.left
+    for style, meaning in meanings.items():
+        width = 18 + _MEASURE.width(meaning)
+        if x + width > _MEASURE.right:
+            x, y = _MEASURE.left, y + _LINE
+        lines.append(f'<rect class="bar {style}" x="{x:g}" y="{y - 11:g}" width="12" height="12" rx="3"/>')
+        lines.append(_text("note", x + 18, y, meaning))
+        x += width + 2 * _PAD
+    return lines, y
 
 
 def _text(style: str, x: float, y: float, text: str) -> str:

@@ -211,6 +211,22 @@ def test_a_timeline_names_the_last_state_which_may_have_no_room():
     assert "The last state is awaiting_tools." in timeline_svg(timeline)
 
 
+def legend_of(timeline):
+    boxes = re.findall(
+        r'<rect class="([^"]+)"[^>]* width="12" height="12"[^>]*/>\n<text[^>]*>([^<]+)', timeline_svg(timeline)
+    )
+    return {meaning: style for style, meaning in boxes}
+
+
+def test_the_legend_explains_the_colour_of_every_bar_and_the_border_of_an_open_one():
+    legend = legend_of(TIMELINES["open"])
+    assert legend["not ended"] == "bar idle open"
+    assert "not ended" not in legend_of(TIMELINES["a run"])
+    for timeline in TIMELINES.values():
+        bars = set(re.findall(r'<rect class="bar (\w+)', timeline_svg(timeline)))
+        assert bars <= {style.split()[1] for style in legend_of(timeline).values()}
+
+
 def test_a_timeline_without_styles_differs_only_in_its_styles(timeline):
     whole, bare = timeline_svg(timeline), timeline_svg(timeline, styled=False)
     assert "style" not in bare
