@@ -163,6 +163,8 @@ def test_a_command_that_no_process_carries_out_counts_as_carried_out(run, path):
     assert "at rest" not in listed.stdout
 
 
+CONTINUE = "To continue the conversation, with the other options of the chat, such as --script"
+SEND = "To send it in a chat, with its other options, such as --script"
 ROW = (
     "thread_i0VpEBOWfbZAVaBSo63bbH6x",
     "awaiting_tools",
@@ -253,17 +255,17 @@ def test_a_command_that_is_named_has_no_password(run, path, command, monkeypatch
 
 def test_explain_names_the_chat_for_a_thread_of_a_chat(run, path):
     keep(path, Story(attrs.evolve(idle().snapshot, assistant_id="chat")))
-    advice = f"To continue the conversation, run:\n  gpt-agent-fsm chat --db {path} --thread thread_1\n"
+    advice = f"{CONTINUE}, run:\n  gpt-agent-fsm chat --db {path} --thread thread_1\n"
     assert run("explain", "thread_1", "--store", path).output.endswith(advice)
     assert run("explain", "thread_1", env={"GPT_AGENT_STORE": path}).output.endswith(advice)
 
 
 def test_the_doctor_names_the_chat_for_a_thread_of_a_chat(run, path):
     keep(path, *(Story(attrs.evolve(story.snapshot, assistant_id="chat")) for story in (polling(), awaiting(LOCATE))))
-    advice = "  To continue the conversation, run:\n    gpt-agent-fsm chat --db"
+    advice = f"  {CONTINUE}, run:\n    gpt-agent-fsm chat --db"
     assert run("doctor", "--all", "--store", path).output.count(advice) == 2
     repaired = run("doctor", "thread_2", "--store", path, "--repair", "--yes")
-    assert f"To send it in a chat, run:\n    gpt-agent-fsm chat --db {path} --thread thread_2\n" in repaired.output
+    assert f"{SEND}, run:\n    gpt-agent-fsm chat --db {path} --thread thread_2\n" in repaired.output
 
 
 @pytest.mark.parametrize("command", LOOKS)

@@ -166,7 +166,10 @@ def _print_advice(case: _Case, *, may_repair: bool) -> None:
     advice = case.finding.advice
     _print_below(f"In a program: {_continued(advice)}" if may_repair and case.finding.commands else advice)
     if may_repair and case.is_of_chat:
-        _print_command("continue the conversation", chat_command(case.finding.thread_id))
+        _print_command(
+            "continue the conversation, with the other options of the chat, such as --script",
+            chat_command(case.finding.thread_id),
+        )
 
 
 def effect_of(finding: Finding) -> str:
@@ -220,7 +223,9 @@ def _print_repaired(case: _Case) -> None:
     click.echo(f"{printable(case.finding.thread_id)}: repaired. The server does not know this yet.")
     _print_below("Your program, the one whose Runtime has this store, sends it when it starts, and follows the run.")
     if case.is_of_chat:
-        _print_command("send it in a chat", chat_command(case.finding.thread_id))
+        _print_command(
+            "send it in a chat, with its other options, such as --script", chat_command(case.finding.thread_id)
+        )
 
 
 def chat_command(thread_id: str) -> str:

@@ -113,5 +113,7 @@ def _commands(saved: Saved, settings: Settings, now: float) -> dict[str, str]:
     repair = opening.command("doctor", thread_id, "--repair")
     commands = {" and ".join(effects): repair} if effects else {}
     if saved.snapshot.assistant_id == ASSISTANT:
-        commands["continue the conversation"] = chat_command(thread_id)
+        commands["continue the conversation, with the other options of the chat, such as --script"] = chat_command(
+            thread_id
+        )
     return commands
