@@ -22,7 +22,7 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.agent import Agent
 from gpt_agent_fsm.cluster import Cluster
-from gpt_agent_fsm.errors import StoreError, TransientError
+from gpt_agent_fsm.errors import StoreError, TransientError, WaitTimeout
 from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.kill_books import ASSISTANT, WIRES, note
@@ -47,6 +47,8 @@ ENOUGH = "enough"
 _PAUSE = 0.05
 _PAUSE_AFTER_FAILURE = 1.0
 _TIME_TO_CONNECT = 0.2
+_LAST_LOOK = 20.0
+"""Seconds for which a client waits at its end until it sees that its threads rest."""
 _MESSAGE = re.compile(r"m\d+\.\d+\.\d\b")
 
 
@@ -153,8 +155,8 @@ class _User:
     tried: int
     """How many messages were sent, with or without success."""
     accepted: int
-    ready_at: float = 0.0
-    was_busy: bool = False
+    ready_at: float | None = None
+    """When the next message may be sent; None if the thread has not rested since the last one."""
 
 
 class _Client:
@@ -191,7 +193,22 @@ class _Client:
                     self._talk(place, user, is_enough=is_enough)
                 self._answer()
                 ended.wait(_PAUSE)
+            self._hear_the_rest()
         self._close()
+
+    def _hear_the_rest(self) -> None:
+        """Hear every answer before the end. The threads rest already, but news of the last answers may be on its way.
+
+        A client that was started late makes the rest of its agents now, which hear the history.
+        """
+        while self._missing:
+            self._connect()
+        deadline = time.monotonic() + _LAST_LOOK
+        for place, user in self._users.items():
+            try:
+                user.agent.wait(max(0.0, deadline - time.monotonic()))
+            except WaitTimeout:
+                note(self._files["wrong"], f"the client of thread {place} does not see that the thread rests")
 
     def _read(self, name: str) -> list[str]:
         file = self._files[name]
@@ -253,11 +270,10 @@ class _Client:
     def _talk(self, place: int, user: _User, *, is_enough: bool) -> None:
         """Send the next message, or two at once, if the thread has rested for a while."""
         if not user.agent._driver.is_settled():
-            user.was_busy = True
             return
         now = time.monotonic()
-        if user.was_busy or not user.ready_at:
-            user.was_busy, user.ready_at = False, now + random.uniform(0.0, self._plan.think)  # noqa: S311 - a pause
+        if user.ready_at is None:
+            user.ready_at = now + random.uniform(0.0, self._plan.think)  # noqa: S311 - a pause
         if now < user.ready_at or (is_enough and user.accepted >= self._plan.messages):
             return
         for _ in range(2 if (place + user.tried) % 3 == 0 else 1):
@@ -272,7 +288,7 @@ class _Client:
                 return
             note(self._files["accepted"], message)
             user.accepted += 1
-        user.was_busy = True
+        user.ready_at = None
 
     def _answer(self) -> None:
         """Give the answers that wait. If the database is away, an answer is given later."""

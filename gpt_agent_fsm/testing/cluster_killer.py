@@ -210,11 +210,16 @@ class Killer:
     # --- the end --------------------------------------------------------------------------------------------
 
     def end_all(self) -> None:
-        """End all processes, and note those that do not end."""
-        for child in self._children:
+        """End all processes, and note those that do not end. Clients end first, because their agents need workers."""
+        for role in ("client", "worker"):
+            self._end([child for child in self._children if child.role == role])
+        self.kill_all()
+
+    def _end(self, children: Sequence[Child]) -> None:
+        for child in children:
             assert child.process.stdin is not None  # noqa: S101 - it was asked for
             child.process.stdin.close()
-        for child in list(self._children):
+        for child in children:
             try:
                 code = child.process.wait(_END)
             except subprocess.TimeoutExpired:
@@ -222,7 +227,6 @@ class Killer:
             else:
                 if code:
                     self.wrong.append(f"a {child.role} ended with {code}: {self._said(child)}")
-        self.kill_all()
 
     def kill_all(self) -> None:
         """Kill what still runs."""
