@@ -25,8 +25,8 @@ log: Log = get_logger(__name__)
 
 HEARTBEAT = 2.0
 """Seconds between two heartbeats of a worker, which also search for threads without an owner."""
-_PATIENCE = 10.0
-"""Seconds after which a thread is offered again, if no worker has taken it."""
+_PATIENCE = 3.0
+"""Seconds after which a thread is offered again, if a worker was found for it and has not claimed it."""
 _REST = 1.0
 """Seconds for which a worker keeps a thread that rests. The next message often comes soon."""
 
@@ -72,7 +72,7 @@ class Driving:
         self._concurrency = concurrency
         clock = parts.scheduler.clock
         self.account: ClusterAccount = ClusterAccount(database, account, clock, parts.settings, news.tell_account)
-        self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer.offer)
+        self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer)
         store = OwnedStore(database, self.leases.of, accepting.accept, news)
         self.roster: Roster = parts.make_roster(store, lambda _: self.leases, _REST, self.account.gate)
         self._stopped = threading.Event()
@@ -140,6 +140,8 @@ class Driving:
         """
         with self._database.transaction() as connection:
             too_old = upgrades.reason(connection)
+            if not too_old:
+                self._placer.clean_up(connection)
         if too_old:
             log.error("this worker stops: %s", too_old)
             self.stop()
@@ -148,8 +150,6 @@ class Driving:
             driver = self.roster.get(lease.thread_id)
             if driver is not None and driver.lease is lease:
                 self.roster.remove(driver, "store_taken", driven_elsewhere(lease.thread_id))
-        with self._database.transaction() as connection:
-            self._placer.clean_up(connection)
         if offered := self.leases.sweep(_PATIENCE):
             log.info("%d threads had work and no owner; workers were asked for", offered)
         self.note_all_commands()

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from gpt_agent_fsm.cluster import tables, upgrades
 from gpt_agent_fsm.cluster.database import ClusterDatabase
+from gpt_agent_fsm.cluster.placing import Placer
 from gpt_agent_fsm.cluster.tables import run
 from gpt_agent_fsm.engine.protocols import Clock, Lease
 from gpt_agent_fsm.errors import StoreError
@@ -78,7 +79,7 @@ class Leases:
 
     Args:
         tick_soon: called with the id of a thread that must be ticked, if this process drives it.
-        offer: asks for a worker for some threads, inside the transaction of the given connection.
+        placer: finds a worker for a thread.
     """
 
     def __init__(
@@ -87,13 +88,13 @@ class Leases:
         clock: Clock,
         concurrency: int,
         tick_soon: Callable[[str], None],
-        offer: Callable[[sa.Connection, Collection[str]], None],
+        placer: Placer,
     ) -> None:
         self._database = database
         self._clock = clock
         self._concurrency = concurrency
         self._tick_soon = tick_soon
-        self._offer = offer
+        self._placer = placer
         self._lock = threading.Lock()
         self._held: dict[str, ClusterLease] = {}
         self._unreleased: dict[ClusterLease, bool] = {}
@@ -229,7 +230,7 @@ class Leases:
                     continue
                 if row is not None and row.worker == self._worker.id and thread_id not in self._held:
                     run(connection, tables.RELEASE, thread=thread_id, offer=True)
-                    self._offer(connection, [thread_id])
+                    self._placer.offer(connection, [thread_id])
             self._unclear.discard(thread_id)
 
     def _save_release(self, connection: sa.Connection, lease: ClusterLease, *, more: bool) -> None:
@@ -243,23 +244,27 @@ class Leases:
         offer = more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())
         run(connection, tables.RELEASE, thread=thread_id, offer=offer)
         if offer:
-            self._offer(connection, [thread_id])
+            self._placer.offer(connection, [thread_id])
 
     # --- threads without an owner ---------------------------------------------------------------------------
 
     def sweep(self, patience: float, most: int = 500) -> int:
         """Remove late workers, and ask for a worker for each thread that has work and no owner. Return how many.
 
-        A thread for which a worker was asked less than `patience` seconds ago is left out.
+        A thread that was offered less than `patience` seconds ago is left out, because its next worker may be about to
+        claim it. A thread that still waits for a worker with room is not offered a second time.
         """
         with self._database.transaction() as connection:
             run(connection, tables.BURY)
         with self._database.transaction() as connection:
             found = [row.thread_id for row in run(connection, tables.ORPHANS, patience=patience, most=most)]
+            waiting = self._placer.waiting(connection, found) if found else ()
+            left = [thread_id for thread_id in found if thread_id not in waiting]
             if found:
                 run(connection, tables.OFFERED, threads=found)
-                self._offer(connection, found)
-        return len(found)
+            if left:
+                self._placer.offer(connection, left)
+        return len(left)
 
     def threads_with_commands(self) -> list[str]:
         """Return the threads of this worker in whose inbox commands wait."""

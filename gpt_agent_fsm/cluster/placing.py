@@ -42,6 +42,10 @@ class Placer(Protocol):
         """Ask for a worker for these threads, as a part of the transaction of `connection`, which has begun."""
         ...
 
+    def waiting(self, connection: sa.Connection, thread_ids: Collection[str]) -> Collection[str]:
+        """Return those of these threads that were offered, and that the engine has not handed to a worker yet."""
+        ...
+
     def work(self, concurrency: int, own: Own) -> Placing:
         """Begin to take threads in this process, at most `concurrency` at the same time."""
         ...

@@ -38,6 +38,10 @@ _POOL_TIMEOUT = 5.0
 """Seconds for which Procrastinate waits for a connection. While the database does not answer, its end takes so long."""
 _CLAIMERS = 8
 
+_WAITING = f"""
+SELECT args ->> 'thread_id' FROM procrastinate_jobs
+WHERE status = 'todo' AND queue_name = '{QUEUE}' AND args ->> 'thread_id' = ANY(%(threads)s)
+"""  # noqa: S608 - our own names
 # The jobs of a worker that no longer runs are deleted. Their threads are offered again, if they have work.
 _CLEAN_UP = f"""
 DELETE FROM procrastinate_jobs j WHERE j.status = 'doing' AND j.queue_name = '{QUEUE}' AND (j.worker_id IS NULL
@@ -67,6 +71,11 @@ class ProcrastinatePlacer:
         task = self._app.configure_task(TASK, queue=QUEUE, connection=connection.connection.driver_connection)
         jobs: list[dict[str, JSONValue]] = [{"thread_id": thread_id} for thread_id in thread_ids]
         task.batch_defer(*jobs)
+
+    def waiting(self, connection: sa.Connection, thread_ids: Collection[str]) -> Collection[str]:
+        """See `Placer.waiting`."""
+        rows = connection.exec_driver_sql(_WAITING, {"threads": list(thread_ids)})
+        return set(rows.scalars())
 
     def work(self, concurrency: int, own: Own) -> _Work:
         """See `Placer.work`."""

@@ -68,7 +68,7 @@ class Process:
         with database.transaction() as connection:
             tables.lock(connection)
             self.placer.prepare(connection)
-        self.leases = Leases(database, self.clock, 100, self.woken.append, self.placer.offer)
+        self.leases = Leases(database, self.clock, 100, self.woken.append, self.placer)
         self.accepting = Accepting(database, self.placer.offer, self.told.append)
         self.store = OwnedStore(database, self.leases.of, self.accepting.accept, _News(self))
 

@@ -321,15 +321,33 @@ def test_a_sweep_offers_threads_with_work_and_no_owner(process, other):
     assert (other.leases.sweep(patience=10.0), offered(process.url)[2:]) == (1, ["orphan"])
 
 
+def let_time_pass(url, status):
+    """Let the patience of a sweep end, while the jobs have this status."""
+    query(url, "UPDATE gpt_agent_owners SET offered_at = now() - interval '11 seconds'")
+    query(url, "UPDATE procrastinate_jobs SET status = %s", status)
+
+
 def test_a_sweep_offers_a_thread_once_while_its_patience_lasts(process):
     process.make_thread()
     lease = process.leases.claim("thread_1")
     commit(process.store, busy())
     process.leases.release(lease, more=False)
     assert [process.leases.sweep(patience=10.0) for _ in range(3)] == [1, 0, 0]
-    query(process.url, "UPDATE gpt_agent_owners SET offered_at = now() - interval '11 seconds'")
+    let_time_pass(process.url, status="doing")
     assert [process.leases.sweep(patience=10.0) for _ in range(2)] == [1, 0]
     assert offered(process.url) == ["thread_1"] * 2
+
+
+def test_a_thread_that_waits_for_a_worker_with_room_is_not_offered_a_second_time(process):
+    process.make_thread()
+    lease = process.leases.claim("thread_1")
+    commit(process.store, busy())
+    process.leases.release(lease, more=True)
+    let_time_pass(process.url, status="todo")
+    assert process.leases.sweep(patience=10.0) == 0
+    assert offered(process.url) == ["thread_1"]
+    let_time_pass(process.url, status="doing")
+    assert process.leases.sweep(patience=10.0) == 1, "its next worker has died before it claimed the thread"
 
 
 def test_a_sweep_begins_with_the_threads_that_were_never_offered_and_has_a_limit(process):

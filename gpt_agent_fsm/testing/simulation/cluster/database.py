@@ -142,9 +142,16 @@ class _Placer:
         rng = self._node.rng
         for thread_id in thread_ids:
             for _ in range(rng.choice([0, 1, 1, 1, 1, 1, 2])):
+                self._node.tables.jobs[thread_id] += 1
                 self._node.scheduler.call_later(rng.choice([0.0, _SOON, 5.0]), lambda it=thread_id: self._take(it))  # type: ignore[misc]
 
+    def waiting(self, connection: object, thread_ids: Collection[str]) -> Collection[str]:
+        """See `Placer.waiting`."""
+        del connection
+        return [thread_id for thread_id in thread_ids if self._node.tables.jobs[thread_id]]
+
     def _take(self, thread_id: str) -> None:
+        self._node.tables.jobs[thread_id] -= 1
         workers = [node for node in self._node.others() if node.handles is not None and node.handles.driving]
         if workers:
             worker = self._node.rng.choice(workers)

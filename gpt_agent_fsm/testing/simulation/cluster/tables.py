@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -100,10 +101,15 @@ class _Tables:
 
 
 class MemoryTables:
-    """The tables, as a connection sees them. Statements take effect at once; `restore` undoes a transaction."""
+    """The tables, as a connection sees them. Statements take effect at once; `restore` undoes a transaction.
+
+    Attributes:
+        jobs: how many offers of each thread are on their way to a worker. `restore` leaves them alone.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.jobs: Counter[str] = Counter()
         self._all = _Tables()
         self._statements: dict[str, Callable[..., Iterable[Row]]] = {
             tables.REGISTER: self._register,
