@@ -102,6 +102,8 @@ def test_the_installed_command_is_this_one():
     ("arguments", "complaint"),
     [
         (["dance"], "No such command 'dance'"),
+        (["list"], "No such command 'list'. Did you mean 'threads'?"),
+        (["--store", "x.db", "threads"], "Write a command's options after its name."),
         (["demo", "--loud"], "--loud"),
         (["demo", "--speed", "0"], "Invalid value for '--speed'"),
         (["demo", "--api", "telex"], "'telex' is not one of 'assistants', 'responses'"),

@@ -35,12 +35,37 @@ class _Later(click.Command):
         return command
 
 
+_OTHER_NAMES = {
+    "events": "history",
+    "fix": "doctor",
+    "list": "threads",
+    "log": "history",
+    "logs": "history",
+    "ls": "threads",
+    "repair": "doctor",
+    "server": "serve",
+    "show": "explain",
+    "status": "explain",
+    "web": "inspect",
+}
+"""Names that people try, and the command that they want."""
+
+
 class _Commands(click.Group):
     """The commands. Most of the library is imported only for the command that needs it, so the help appears at once."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            said = f"No such option {error.option_name!r} before the command. Write a command's options after its name."
+            raise click.NoSuchOption(error.option_name, said, error.possibilities, ctx) from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _OTHER_NAMES:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {_OTHER_NAMES[args[0]]!r}?")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, _Later) else command, rest
 

@@ -21,7 +21,7 @@ from gpt_agent_fsm.backends import AssistantsBackend
 BASE_URL = "http://api.test/v1"
 RUN = {"id": "run_1", "object": "thread.run", "thread_id": "t", "status": "queued"}
 KEY = "sk-a-secret-key"
-PATIENCE = 10.0
+PATIENCE = 60.0
 VARIABLES = (
     *(
         "OPENAI_BASE_URL",
