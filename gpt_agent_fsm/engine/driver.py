@@ -201,7 +201,7 @@ class Driver:
     def explain(self) -> str:
         """See `Agent.explain`."""
         agenda, now = self._agenda, self._context.clock.time()
-        return explain(self.snapshot, self.settings, now, agenda.due_time, held=agenda.held_by_gate)
+        return " ".join(explain(self.snapshot, self.settings, now, agenda.due_time, held=agenda.held_by_gate))
 
     def answers(self, name: str) -> bool:
         """Return whether a function of this program answers calls with this name."""

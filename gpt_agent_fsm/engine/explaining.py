@@ -15,7 +15,7 @@ from gpt_agent_fsm.machine.reasons import as_sentence, in_words, reason_of
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.settings import Settings
 
-__all__ = ["as_sentence", "changes_something", "explain", "explain_in_parts"]
+__all__ = ["as_sentence", "changes_something", "explain"]
 
 _CALLS: Final[tuple[tuple[inputs.Command, str], ...]] = (
     (inputs.CancelRun(), "cancel_run() to end the run"),
@@ -31,26 +31,13 @@ def explain(
     *,
     held: bool = False,
     halt: str = "",
-) -> str:
-    """Return sentences that say what the thread waits for, since when, what happens next, and which methods help.
-
-    `now`, and the time `due` of the next step, are in seconds since the epoch. `held` is True if the limits of the API
-    key hold the next request back. `halt` is a sentence that says why nothing happens; "" if something drives the
-    thread.
-    """
-    return " ".join(explain_in_parts(snapshot, settings, now, due, held=held, halt=halt))
-
-
-def explain_in_parts(
-    snapshot: Snapshot,
-    settings: Settings,
-    now: float,
-    due: float | None = None,
-    *,
-    held: bool = False,
-    halt: str = "",
 ) -> tuple[str, ...]:
-    """Return the sentences of `explain` in parts: what, since when, what happens next, and which methods help."""
+    """Return in parts what the thread waits for, since when, what happens next, and which methods help.
+
+    A part is one or more sentences. `now`, and the time `due` of the next step, are in seconds since the epoch. `held`
+    is True if the limits of the API key hold the next request back. `halt` is a sentence that says why nothing happens;
+    "" if something drives the thread.
+    """
     since = ""
     if snapshot.waiting is not None:
         waited = duration(now - snapshot.waiting.since)

@@ -13,7 +13,7 @@ import attrs
 
 from gpt_agent_fsm import diagrams
 from gpt_agent_fsm.engine.diagnosing import repaired
-from gpt_agent_fsm.engine.explaining import explain, explain_in_parts
+from gpt_agent_fsm.engine.explaining import explain
 from gpt_agent_fsm.engine.history import history_page
 from gpt_agent_fsm.engine.protocols import Record, Saved, Store, ThreadRow
 from gpt_agent_fsm.machine.reasons import reason_of
@@ -64,12 +64,12 @@ def waiting_for(row: ThreadRow, *, halted: bool = False) -> str:
 
 def explanation(saved: Saved, settings: Settings, now: float, halt: str = "") -> str:
     """Return the sentences of `explain` about a thread of a store. `halt` says why nothing happens, if this is so."""
-    return explain(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
+    return " ".join(explanation_in_parts(saved, settings, now, halt))
 
 
 def explanation_in_parts(saved: Saved, settings: Settings, now: float, halt: str = "") -> tuple[str, ...]:
     """Return the sentences of `explanation` in parts, each of which a person can read as a line."""
-    return explain_in_parts(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
+    return explain(_shown(saved, settings, now, halt), settings, now, saved.due, halt=halt)
 
 
 def _shown(saved: Saved, settings: Settings, now: float, halt: str) -> Snapshot:

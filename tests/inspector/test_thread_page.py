@@ -170,7 +170,7 @@ def test_a_store_alone_shows_no_buttons(world):
     assert "<button" not in page
     assert "read only" in page
     saved = world.runtime.store.load(agent.thread_id)
-    assert explain(saved.snapshot, world.runtime.settings, 0.0, saved.due).split(".")[0] in page
+    assert explain(saved.snapshot, world.runtime.settings, 0.0, saved.due)[0] in page
 
 
 def test_the_pictures_follow_the_style_sheet_of_the_pages(world):

@@ -75,7 +75,7 @@ SITUATIONS = {
 
 
 def told(story, now=1_000.0, when=None, **flags):
-    return explain(story.snapshot, story.settings, now, when, **flags)
+    return " ".join(explain(story.snapshot, story.settings, now, when, **flags))
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
