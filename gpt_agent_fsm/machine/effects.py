@@ -137,6 +137,7 @@ class ListMessages:
     Attributes:
         after: the id of the last message before the page, in the order of the server's list; None for the first page.
         newest_first: True to list the newest messages first, in order to find a message that was just sent.
+        of_reading: True if the newest messages are listed first to see whether a reading knows all messages.
     """
 
     operation: ClassVar[str] = "list_messages"
@@ -144,6 +145,7 @@ class ListMessages:
     repeatable: ClassVar[bool] = True
     after: str | None
     newest_first: bool = False
+    of_reading: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -26,7 +26,8 @@ def comes_instead(_: WorkingCopy, command: inputs.AddUserMessage) -> bool:
 
 def is_searching(copy: WorkingCopy, _: inputs.Input) -> bool:
     """Return whether the current request searches for a message that may have been posted."""
-    return isinstance(copy.request, effects.ListMessages) and copy.request.newest_first
+    request = copy.request
+    return isinstance(request, effects.ListMessages) and request.newest_first and not request.of_reading
 
 
 def next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> str | None:
@@ -92,30 +93,53 @@ def must_search_message_again(copy: WorkingCopy, fact: inputs.MessagesListed) ->
 # --- messages that are read ---------------------------------------------------------------------------
 
 
+def looks_at_the_newest(copy: WorkingCopy) -> bool:
+    """Return whether the current request of a reading lists the newest messages, in order to join them to the others.
+
+    The backend sees to it that this list is newest first, even if the server ignores the requested order.
+    """
+    return isinstance(copy.request, effects.ListMessages) and copy.request.of_reading
+
+
 def read_so_far(copy: WorkingCopy, fact: inputs.MessagesListed) -> tuple[Message, ...]:
     """Return the messages of all pages of the current reading, including this page. Each message is included once."""
-    reading = copy.cursor.reading
+    reading, listed = copy.cursor.reading, fact.page.messages
     before = reading.messages if reading else ()
-    return tuple({message.id: message for message in (*before, *fact.page.messages)}.values())
+    if looks_at_the_newest(copy):
+        listed = listed[::-1]
+        again = {message.id for message in listed}
+        before = tuple(message for message in before if message.id not in again)
+    return tuple({message.id: message for message in (*before, *listed)}.values())
 
 
 def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     reading = copy.cursor.reading
     news = reading is not None and len(read_so_far(copy, fact)) > len(reading.messages)
-    return news and next_page(copy, fact) is not None
+    return news and next_page(copy, fact) is not None and not looks_at_the_newest(copy)
 
 
-def cursor_is_not_honoured(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
-    """Return whether the server ignores the cursor, which is the id after which messages were requested.
+def cursor_may_be_ignored(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether the list after the cursor may lack messages, because the server ignores the cursor or the order.
 
-    This is so if the server lists the newest messages first, or lists nothing new after the cursor.
+    This is so if the server lists the newest messages first. It may also be so if the list contains nothing to publish,
+    unless it contains the user's own message and not the message at the cursor.
     """
     cursor = copy.cursor
-    if cursor.reading is None or cursor.reading.whole or cursor.last_message_id is None:
+    if cursor.reading is None or cursor.reading.whole or cursor.start is None or looks_at_the_newest(copy):
         return False
     read = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
-    backwards = is_newest_first(read.messages, cursor.last_message_id, cursor.posted_since)
-    return backwards or not unpublished(copy, read)
+    listed = {message.id for message in read.messages}
+    follows = cursor.posted_since in listed and cursor.start not in listed
+    return is_newest_first(read.messages, cursor) or not (follows or unpublished(copy, read))
+
+
+def newest_do_not_join(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
+    """Return whether messages may be missing between those that are known and the newest that the server lists."""
+    reading = copy.cursor.reading
+    if reading is None or not looks_at_the_newest(copy) or fact.page.next_after is None:
+        return False
+    known = {copy.cursor.start, *(message.id for message in reading.messages)}
+    return known.isdisjoint(message.id for message in fact.page.messages)
 
 
 def answer_may_be_late(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
@@ -136,17 +160,16 @@ def older_messages(copy: WorkingCopy, reading: Reading) -> frozenset[str]:
     """
     if copy.outbox.owed is not None:
         return frozenset()
-    return older_than_run(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
+    return older_than_run(reading, copy.cursor)
 
 
 def unpublished(copy: WorkingCopy, reading: Reading) -> list[Message]:
     """Return the messages of a reading that must be published, in order."""
-    found = unread(reading, copy.cursor.last_message_id, copy.cursor.posted_since)
-    return [message for message in found if message.id not in copy.cursor.published]
+    return [message for message in unread(reading, copy.cursor) if message.id not in copy.cursor.published]
 
 
-def was_a_reading(copy: WorkingCopy, _: inputs.Input) -> bool:
-    return isinstance(copy.request, effects.ListMessages) and not copy.request.newest_first
+def was_a_reading(copy: WorkingCopy, input_: inputs.Input) -> bool:
+    return isinstance(copy.request, effects.ListMessages) and not is_searching(copy, input_)
 
 
 def was_a_reading_with_an_answer(copy: WorkingCopy, input_: inputs.Input) -> bool:
@@ -163,5 +186,5 @@ def cursor_is_refused(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
 
     The server may not know the message that the cursor names.
     """
-    after = copy.cursor.last_message_id
+    after = copy.cursor.start
     return after is not None and copy.request == effects.ListMessages(after=after)

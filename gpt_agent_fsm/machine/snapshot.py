@@ -153,6 +153,8 @@ class Cursor:
         last_message_id: the id of the assistant message that was published last.
         posted_since: the id of the message that the library has posted last since it set `last_message_id`; None if
             there is none. That message is known to be newer than `last_message_id`.
+        read_to: the id of the user's message whose run has brought no message, so that the next reading starts there;
+            None if a message was published since, or if there is no such run.
         published: the ids of the messages that were published last. If a list shows one of them again, it is not
             published again.
         reading: the reading in progress, or None.
@@ -160,8 +162,18 @@ class Cursor:
 
     last_message_id: str | None = None
     posted_since: str | None = None
+    read_to: str | None = None
     published: tuple[str, ...] = ()
     reading: Reading | None = None
+
+    @property
+    def start(self) -> str | None:
+        """The id of the message after which a reading starts; None if it starts at the first message."""
+        return self.read_to or self.last_message_id
+
+    def moved_to(self, message_id: str) -> Cursor:
+        """Return the cursor after this message of the assistant was published, or was named by a person."""
+        return attrs.evolve(self, last_message_id=message_id, posted_since=None, read_to=None)
 
 
 @attrs.frozen(kw_only=True)

@@ -165,7 +165,8 @@ TABLE: Final[tuple[Row, ...]] = (
 
     # The run has completed: its messages are read.
     on(MessagesListed,        IDLE,             SAME,            h.has_more_to_read,                     m.read_next_page,           "the answers have another page"),
-    on(MessagesListed,        IDLE,             SAME,            h.cursor_is_not_honoured,               m.read_from_the_start,      "the server does not list after the cursor"),
+    on(MessagesListed,        IDLE,             SAME,            h.cursor_may_be_ignored,                m.look_at_the_newest,       "the list after the cursor may lack messages"),
+    on(MessagesListed,        IDLE,             SAME,            h.newest_do_not_join,                   m.read_from_the_start,      "the server does not list after the cursor"),
     on(MessagesListed,        IDLE,             SAME,            h.answer_may_be_late,                   m.read_again_later,         "the answer is not listed yet"),
     on(MessagesListed,        IDLE,             SAME,            OTHERWISE,                              m.publish_messages,         "the answers are read"),
 

@@ -5,58 +5,58 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpt_agent_fsm.machine.objects import Message
-from gpt_agent_fsm.machine.snapshot import Reading
+from gpt_agent_fsm.machine.snapshot import Cursor, Reading
 
-__all__ = ["is_newest_first", "older_than_run", "unread"]
+__all__ = ["is_newest_first", "oldest_first", "older_than_run", "unread"]
 
 
 def _position(messages: Sequence[Message], message_id: str | None) -> int | None:
     return next((i for i, message in enumerate(messages) if message.id == message_id), None)
 
 
-def is_newest_first(messages: Sequence[Message], cursor: str | None, posted_since: str | None) -> bool:
-    """Return whether the server has listed the newest messages first although the oldest first were requested.
-
-    The cursor is the id of the last published message. `posted_since` is the id of a message that is known to be newer
-    than the cursor, or None.
-    """
+def is_newest_first(messages: Sequence[Message], cursor: Cursor) -> bool:
+    """Return whether the server has listed the newest messages first although the oldest first were requested."""
     times = [message.created_at for message in messages if message.created_at is not None]
     if times and times[0] != times[-1]:
         return times[0] > times[-1]
-    read, posted = _position(messages, cursor), _position(messages, posted_since)
+    read, posted = _start(messages, cursor), _position(messages, cursor.posted_since)
     return read is not None and posted is not None and posted < read
 
 
-def _oldest_first(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    messages = list(reading.messages)
-    if is_newest_first(messages, cursor, posted_since):
-        messages.reverse()
-    return messages
+def _start(messages: Sequence[Message], cursor: Cursor) -> int | None:
+    """Return the position of the newest listed message that is known to be read, or None if none is listed."""
+    read_to = _position(messages, cursor.read_to)
+    return _position(messages, cursor.last_message_id) if read_to is None else read_to
 
 
-def older_than_run(reading: Reading, cursor: str | None, posted_since: str | None) -> frozenset[str]:
+def oldest_first(messages: Sequence[Message], cursor: Cursor) -> tuple[Message, ...]:
+    """Return the messages of a list in the order in which they were added to the thread."""
+    return tuple(messages[::-1] if is_newest_first(messages, cursor) else messages)
+
+
+def older_than_run(reading: Reading, cursor: Cursor) -> frozenset[str]:
     """Return the ids of the messages that are listed before the message that the run answers.
 
     These messages cannot belong to the run.
     """
-    messages = _oldest_first(reading, cursor, posted_since)
-    return frozenset(message.id for message in messages[: _position(messages, posted_since) or 0])
+    messages = oldest_first(reading.messages, cursor)
+    return frozenset(message.id for message in messages[: _position(messages, cursor.posted_since) or 0])
 
 
-def unread(reading: Reading, cursor: str | None, posted_since: str | None) -> list[Message]:
-    """Return the assistant's messages after `cursor` (the id of the last published message), oldest first.
+def unread(reading: Reading, cursor: Cursor) -> list[Message]:
+    """Return the assistant's messages after the position of the cursor, oldest first.
 
     The result includes messages that the run itself reports, even if the server does not list them yet. A reading of
-    the whole thread may not contain the message `cursor`. In this case, if the messages of the run can be recognised,
-    the result contains only these, so that no old message is published twice.
+    the whole thread may not contain the message at the cursor. In this case, if the messages of the run can be
+    recognised, the result contains only these, so that no old message is published twice.
     """
-    messages = _oldest_first(reading, cursor, posted_since)
-    start = _position(messages, cursor)
+    messages = oldest_first(reading.messages, cursor)
+    start = _start(messages, cursor)
     if start is not None:
         messages = messages[start + 1 :]
-    elif reading.whole and (reading.own or any(message.run_id for message in messages)):
+    elif cursor.start and reading.whole and (reading.own or any(message.run_id for message in messages)):
         own = {message.id for message in reading.own}
-        messages = [message for message in messages if message.run_id == reading.run_id or message.id in own]
+        messages = tuple(each for each in messages if each.run_id == reading.run_id or each.id in own)
     heard = [message for message in messages if message.is_worth_publishing]
     return heard + _late(reading, heard)
 

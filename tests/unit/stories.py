@@ -226,7 +226,11 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "the abandoned run is being cancelled": lambda: (parting(), seen(RunStatus.CANCELLING)),
     # everything was said
     "the answers have another page": lambda: (reading(), page(answer("msg_2"), next_after="msg_2")),
-    "the server does not list after the cursor": lambda: (reading_after_a_cursor(), page()),
+    "the list after the cursor may lack messages": lambda: (reading_after_a_cursor(), page()),
+    "the server does not list after the cursor": lambda: (
+        reading_after_a_cursor().tell(page()),
+        page(answer("msg_9"), next_after="msg_8"),
+    ),
     "the answer is not listed yet": lambda: (reading(), page()),
     "the list fails once too often": lambda: (reading(**ONCE), delayed()),
     "the list fails once too often, and the answer is in hand": lambda: (reading_on(**ONCE), delayed()),

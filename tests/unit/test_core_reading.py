@@ -43,6 +43,7 @@ CREATE = effects.CreateRun(key="k1.1", assistant_id="asst_1")
 LOOK = effects.GetLatestRun()
 WIDE_LOOK = effects.GetLatestRun(wide=True)
 READ = effects.ListMessages(after=None)
+NEWEST = effects.ListMessages(after=None, newest_first=True, of_reading=True)
 
 
 # --- answers are read ------------------------------------------------------------------------------------------
@@ -137,9 +138,9 @@ def test_a_server_that_ignores_the_cursor_does_not_get_old_messages_published_ag
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
-def test_a_server_that_lists_backwards_is_read_from_its_start():
+def test_of_a_server_that_lists_backwards_the_newest_messages_are_read():
     story = second_turn().tell(page(question("msg_1", created_at=1.0)))
-    assert story.request == effects.ListMessages(after=None)
+    assert story.request == NEWEST
     story.tell(
         page(
             answer("msg_4", created_at=4.0),
@@ -153,30 +154,101 @@ def test_a_server_that_lists_backwards_is_read_from_its_start():
 
 def test_messages_listed_backwards_are_recognised_by_their_times():
     story = second_turn().tell(page(answer("msg_5", created_at=5.0), answer("msg_4", created_at=4.0)))
-    assert story.request == effects.ListMessages(after=None)
+    assert story.request == NEWEST
 
 
 def test_messages_listed_backwards_are_recognised_by_their_known_order():
     story = second_turn().tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
-    assert story.request == effects.ListMessages(after=None)
+    assert story.request == NEWEST
     story.tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), question("msg_1")))
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
+def from_the_start() -> Story:
+    """The same, and neither the list after the cursor nor the newest messages show how they follow the known ones."""
+    story = second_turn().tell(page(), page(answer("msg_9"), next_after="msg_8"))
+    assert story.request == READ
+    return story
+
+
 def test_a_whole_reading_without_the_cursor_publishes_the_messages_of_the_run_alone():
-    story = second_turn().tell(page(), page(answer("msg_0", run_id="run_0"), answer("msg_4", run_id="run_2")))
+    story = from_the_start().tell(page(answer("msg_0", run_id="run_0"), answer("msg_4", run_id="run_2")))
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
 def test_a_whole_reading_without_run_ids_publishes_everything():
-    story = second_turn().tell(page(), page(answer("msg_4")))
+    story = from_the_start().tell(page(answer("msg_4")))
     assert [event.message_id for event in story.events] == ["msg_4"]
 
 
+def silent_turn() -> Story:
+    """At rest after a second run, which has brought no message."""
+    newest = page(question("msg_3"), answer("msg_2"), question("msg_1"))
+    story = second_turn().tell(page(question("msg_3")))
+    assert story.wait == effects.Wait(seconds=1)
+    return story.tell(due, newest, due, newest)
+
+
 def test_a_completed_run_without_a_new_message_publishes_nothing():
-    story = second_turn().tell(page(question("msg_3")), page(question("msg_1"), answer("msg_2"), question("msg_3")))
+    story = silent_turn()
+    assert story.snapshot.settled
     assert story.events == ()
     assert story.snapshot.cursor.last_message_id == "msg_2"
+
+
+def after_a_silent_turn() -> Story:
+    """Reading after a third run."""
+    return silent_turn().tell(say("Three", "k3"), posted("msg_4"), created(run_id="run_3"), due, completed("run_3"))
+
+
+def test_after_a_run_without_a_message_the_next_reading_starts_at_the_users_message():
+    story = after_a_silent_turn()
+    assert story.request == effects.ListMessages(after="msg_3")
+    story.tell(page(question("msg_4"), answer("msg_5")))
+    assert [event.message_id for event in story.events] == ["msg_5"]
+    story.tell(say("Four", "k4"), posted("msg_6"), created(run_id="run_4"), due, completed("run_4"))
+    assert story.request == effects.ListMessages(after="msg_5")
+
+
+def test_the_late_answer_of_a_run_is_published_after_the_next_run():
+    story = after_a_silent_turn().tell(page(answer("msg_3b"), question("msg_4"), answer("msg_5")))
+    assert older(story) == [("msg_3b", True), ("msg_5", False)]
+
+
+def test_a_person_may_move_the_cursor_after_a_run_without_a_message():
+    story = silent_turn().tell(inputs.Connect(assistant_id="asst_1", last_message_id="msg_2"))
+    story.tell(say("Three", "k3"), posted("msg_4"), created(run_id="run_3"), due, completed("run_3"))
+    assert story.request == effects.ListMessages(after="msg_2")
+
+
+def test_the_newest_messages_are_enough_if_they_follow_the_known_ones():
+    story = second_turn().tell(page())
+    assert story.request == NEWEST
+    story.tell(page(answer("msg_4"), question("msg_3"), answer("msg_2"), next_after="msg_2"))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_the_newest_messages_are_enough_if_there_are_no_others():
+    story = second_turn().tell(page(), page(answer("msg_4"), question("msg_3")))
+    assert [event.message_id for event in story.events] == ["msg_4"]
+
+
+def test_a_whole_thread_is_read_once_although_its_newest_answer_is_late():
+    story = reading().tell(page(answer("msg_0"), question("msg_0b"), next_after="msg_0b"), page(question("msg_1")))
+    story.tell(due)
+    assert story.request == NEWEST
+    story.tell(page(question("msg_1"), question("msg_0b"), next_after="msg_0b"), due)
+    assert story.request == NEWEST
+    story.tell(page(answer("msg_2"), question("msg_1"), next_after="msg_1"))
+    assert older(story) == [("msg_0", True), ("msg_2", False)]
+
+
+def test_a_look_at_the_newest_that_fails_is_a_reading_that_fails():
+    story = second_turn().tell(page(), delayed(), due)
+    assert story.request == NEWEST
+    story.tell(refused())
+    assert story.state == "failed"
+    assert story.tell(inputs.Connect(assistant_id="asst_1")).request == effects.ListMessages(after="msg_2")
 
 
 def test_a_reading_that_fails_is_tried_again_and_then_parked_until_the_next_command():
@@ -228,7 +300,7 @@ def test_a_list_that_failed_is_read_again_at_the_next_command_if_nothing_waits()
 def test_an_answer_that_is_listed_late_is_waited_for_a_little():
     story = reading().tell(page(question("msg_1")))
     assert story.wait == effects.Wait(seconds=1)
-    story.tell(due, page(question("msg_1"), answer("msg_2")))
+    story.tell(due, page(answer("msg_2"), question("msg_1")))
     assert story.only.message_id == "msg_2"
     assert story.snapshot.settled
 
@@ -236,15 +308,15 @@ def test_an_answer_that_is_listed_late_is_waited_for_a_little():
 def test_an_older_message_is_not_the_answer_that_is_listed_late():
     story = reading().tell(page(answer("msg_0"), question("msg_1")))
     assert story.said == []
-    story.tell(due, page(answer("msg_0"), question("msg_1"), answer("msg_2")))
+    story.tell(due, page(answer("msg_2"), question("msg_1"), answer("msg_0")))
     assert older(story) == [("msg_0", True), ("msg_2", False)]
     assert story.snapshot.settled
 
 
 def test_older_messages_are_published_in_the_end_even_if_the_run_has_no_answer():
-    story = reading()
+    story = reading().tell(page(answer("msg_0"), question("msg_1")))
     while not story.snapshot.settled:
-        story.tell(due, page(answer("msg_0"), question("msg_1")))
+        story.tell(due, page(question("msg_1"), answer("msg_0")))
     assert older(story) == [("msg_0", True)]
 
 
@@ -396,7 +468,7 @@ def test_a_published_message_is_never_published_again():
 
 
 def test_a_whole_reading_with_run_ids_publishes_nothing_of_other_runs():
-    story = second_turn().tell(page(), page(answer("msg_0", run_id="run_0")))
+    story = from_the_start().tell(page(answer("msg_0", run_id="run_0")))
     assert story.events == ()
 
 

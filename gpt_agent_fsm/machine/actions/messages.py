@@ -17,6 +17,7 @@ from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
 from gpt_agent_fsm.machine.snapshot import Newest, OwedRun, Reading, Turn
+from gpt_agent_fsm.machine.unread import oldest_first
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 _REMEMBERED = 50
@@ -129,23 +130,11 @@ def give_up_search(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
 # --- answers are read ---------------------------------------------------------------------------------
 
 
-def _read(
-    copy: WorkingCopy,
-    after: str | None,
-    *,
-    wait: effects.Wait | None = None,
-    **changes: Any,  # noqa: ANN401 - any fields
-) -> None:
-    """Request the page of messages after the message `after`. Also change the given fields of the reading in progress.
+_NEWEST = effects.ListMessages(after=None, newest_first=True, of_reading=True)
 
-    With `wait`, the request is made when this wait is over.
-    """
+
+def _change_reading(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
     copy.cursor = attrs.evolve(copy.cursor, reading=attrs.evolve(_reading(copy), **changes))
-    request = effects.ListMessages(after=after)
-    if wait is None:
-        copy.perform(request)
-    else:
-        copy.schedule(request, wait)
 
 
 def _reading(copy: WorkingCopy) -> Reading:
@@ -154,17 +143,27 @@ def _reading(copy: WorkingCopy) -> Reading:
 
 
 def read_messages(copy: WorkingCopy, _: inputs.Proceed) -> None:
-    _read(copy, copy.cursor.last_message_id, whole=False, messages=())
+    _change_reading(copy, whole=False, messages=())
+    copy.perform(effects.ListMessages(after=copy.cursor.start))
 
 
 def read_next_page(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
     copy.failures = 0
-    _read(copy, next_page(copy, fact), messages=read_so_far(copy, fact))
+    _change_reading(copy, messages=read_so_far(copy, fact))
+    copy.perform(effects.ListMessages(after=next_page(copy, fact)))
+
+
+def look_at_the_newest(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+    """Request the newest messages, and forget those after the cursor, because their order is not known."""
+    copy.failures = 0
+    _change_reading(copy, messages=())
+    copy.perform(_NEWEST)
 
 
 def read_from_the_start(copy: WorkingCopy, _: inputs.Input) -> None:
     copy.failures = 0
-    _read(copy, None, whole=True, messages=())
+    _change_reading(copy, whole=True, messages=())
+    copy.perform(effects.ListMessages(after=None))
 
 
 def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
@@ -172,10 +171,12 @@ def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRejected) -> N
     read_from_the_start(copy, failure)
 
 
-def read_again_later(copy: WorkingCopy, _: inputs.MessagesListed) -> None:
+def read_again_later(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
+    """Request the newest messages after a while. They are joined to those that are known, however many these are."""
     copy.failures = 0
-    repeats = _reading(copy).repeats + 1
-    _read(copy, copy.cursor.last_message_id, whole=False, messages=(), repeats=repeats, wait=copy.poll_interval())
+    known = oldest_first(read_so_far(copy, fact), copy.cursor)
+    _change_reading(copy, messages=known, repeats=_reading(copy).repeats + 1)
+    copy.schedule(_NEWEST, copy.poll_interval())
 
 
 def publish_messages(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
@@ -206,6 +207,8 @@ def _end_reading(copy: WorkingCopy, reading: Reading) -> None:
     older = older_messages(copy, reading)
     copy.cursor = attrs.evolve(copy.cursor, reading=None)
     publish(copy, found, reading.run_id, reading.assistant_id, older)
+    if copy.outbox.owed is None and copy.cursor.posted_since in {message.id for message in reading.messages}:
+        copy.cursor = attrs.evolve(copy.cursor, read_to=copy.cursor.posted_since)
     copy.close_request()
 
 
@@ -237,5 +240,4 @@ def publish(
         )
     if found:
         published = (*copy.cursor.published, *(message.id for message in found))[-_REMEMBERED:]
-        last = found[-1].id
-        copy.cursor = attrs.evolve(copy.cursor, published=published, last_message_id=last, posted_since=None)
+        copy.cursor = attrs.evolve(copy.cursor.moved_to(found[-1].id), published=published)

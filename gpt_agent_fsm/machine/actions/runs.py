@@ -38,7 +38,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 def attach(copy: WorkingCopy, command: inputs.Connect) -> None:
     if command.last_message_id is not None:
-        copy.cursor = attrs.evolve(copy.cursor, last_message_id=command.last_message_id, posted_since=None)
+        copy.cursor = copy.cursor.moved_to(command.last_message_id)
     if command.look and not copy.state.run_in_progress:
         copy.server = attrs.evolve(copy.server, must_check=True)
     if command.max_total_tokens is not None:
