@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import procrastinate
 import sqlalchemy as sa
@@ -86,6 +87,11 @@ class ProcrastinatePlacer:
         connection.exec_driver_sql(_CLEAN_UP)
 
 
+def _note_failure(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """Note an error of a task that nobody awaits, such as one that Procrastinate leaves behind after a cut."""
+    log.debug("a part of the job queue has failed: %s", type(context.get("exception")).__name__)
+
+
 class _Work:
     """The worker of Procrastinate, in the event loop of an OS thread of its own."""
 
@@ -94,6 +100,7 @@ class _Work:
         self._concurrency = concurrency
         self._own = own
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_note_failure)
         self._stopped = threading.Event()
         self._claimers = ThreadPoolExecutor(_CLAIMERS, thread_name_prefix="gpt-agent-fsm-claim")
         self._session: asyncio.Task[None] | None = None

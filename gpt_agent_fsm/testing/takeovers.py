@@ -15,11 +15,15 @@ import psycopg
 
 __all__ = ["Database", "Takeover", "Takeovers", "figures"]
 
-_LEFT_BEHIND = """
+_HAS_WORK = "(t.unfinished OR EXISTS (SELECT 1 FROM gpt_agent_inbox i WHERE i.thread_id = o.thread_id))"
+_LEFT_BEHIND = f"""
 SELECT o.thread_id, o.epoch FROM gpt_agent_owners o JOIN gpt_agent_threads t ON t.thread_id = o.thread_id
-WHERE o.worker ~ %s AND (t.unfinished OR EXISTS (SELECT 1 FROM gpt_agent_inbox i WHERE i.thread_id = o.thread_id))
-"""
-_EPOCHS = "SELECT thread_id, epoch FROM gpt_agent_owners WHERE thread_id = ANY(%s)"
+WHERE o.worker ~ %s AND {_HAS_WORK}
+"""  # noqa: S608 - our own names
+_STATES = f"""
+SELECT o.thread_id, o.epoch, {_HAS_WORK}
+FROM gpt_agent_owners o JOIN gpt_agent_threads t ON t.thread_id = o.thread_id WHERE o.thread_id = ANY(%s)
+"""  # noqa: S608 - our own names
 _LOOK = 0.1
 
 
@@ -124,14 +128,18 @@ class Takeovers:
             if not waiting:
                 continue
             now = time.monotonic()
-            rows = self._database.try_to_ask(_EPOCHS, [each.thread_id for each in waiting])
-            epochs = dict(rows or ())
-            taken = [each for each in waiting if epochs.get(each.thread_id, 0) > each.epoch]
-            with self._lock:
-                for each in taken:
+            rows = self._database.try_to_ask(_STATES, [each.thread_id for each in waiting]) or ()
+            states = {thread_id: (epoch, has_work) for thread_id, epoch, has_work in rows}
+            for each in waiting:
+                epoch, has_work = states.get(each.thread_id, (0, True))
+                if epoch > each.epoch:
                     each.taken = now
+                    self.done.append(each)
+                elif has_work:
+                    continue
+                # Else its last commit was on its way, or a frozen worker has continued in time.
+                with self._lock:
                     self._waiting.remove(each)
-            self.done += taken
 
 
 def figures(seconds: Sequence[float]) -> str:

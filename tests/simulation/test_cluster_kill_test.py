@@ -64,6 +64,15 @@ def test_the_time_counts_until_another_worker_has_claimed_a_thread_with_work(url
     assert taken.taken > 5.0
 
 
+def test_a_thread_without_work_is_not_waited_for(url):
+    watching = takeovers.Takeovers(url)
+    assert watching.watch(17, since=0.0) == 1
+    query(url, "UPDATE gpt_agent_threads SET unfinished = false")
+    wait_until(lambda: not watching.waiting)
+    watching.close()
+    assert watching.done == []
+
+
 def test_the_percentiles_are_those_of_all_takeovers():
     assert (
         takeovers.figures([float(second) for second in range(100)])
