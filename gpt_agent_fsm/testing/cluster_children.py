@@ -33,7 +33,7 @@ __all__ = ["ENOUGH", "PROCESS", "Plan", "key_of", "place_of", "run_child"]
 T = TypeVar("T")
 
 SETTINGS = Settings(
-    heartbeat_interval=0.1,
+    heartbeat_interval=0.5,
     idle_timeout=None,
     receive_timeout=5.0,
     request_retry_delay=0.05,

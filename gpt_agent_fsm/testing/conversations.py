@@ -245,8 +245,10 @@ class SimulatedConversations:
             late = abs(self._now() - item.since) > _MAX_LAG
             item.hidden_for = 0 if late else max(item.hidden_for - 1, 0)
         docs = [self.habits.shown(item.doc) for item in conversation.items if not item.hidden_for]
-        if params.get("order") != "asc" and not self.habits.ignores_order:
+        if params.get("order") != "asc" and self.habits.order != "oldest first":
             docs.reverse()
+        if self.habits.ignores_cursor:
+            return {"data": docs, "has_more": False}
         after = params.get("after")
         if after is not None:
             ids = [doc["id"] for doc in docs]

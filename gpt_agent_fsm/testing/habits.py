@@ -45,7 +45,10 @@ class Habits:
 
     Attributes:
         cancels: what the server does if a client cancels a run.
-        ignores_order: True if the server lists the oldest entries first, even if the newest are requested first.
+        order: the order in which the server lists entries: the one that is requested, or always the same. A server that
+            always lists the newest messages first shows when they were created; without times, nobody could tell. So
+            this concerns threads, and not conversations, whose items have no times.
+        ignores_cursor: True if the server lists all messages on one page, whatever cursor and limit are requested.
         lists_context: True if the input items of a response include all earlier items of the conversation.
         outdated_polls: the number of polls that still show that a run waits for outputs, after the server has accepted
             these outputs.
@@ -54,11 +57,16 @@ class Habits:
     """
 
     cancels: Cancels = "obeyed"
-    ignores_order: bool = False
+    order: Literal["requested", "oldest first", "newest first"] = "requested"
+    ignores_cursor: bool = False
     lists_context: bool = False
     outdated_polls: int = 0
     refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
     hides_sources: bool = False
+
+    def lists_newest_first(self, requested: str | None) -> bool:
+        """Return whether the server lists the newest entries first. `requested` is the parameter `order`."""
+        return requested != "asc" if self.order == "requested" else self.order == "newest first"
 
     def check_message(self, text: str) -> None:
         """Raise the error if the server refuses a message with this text."""

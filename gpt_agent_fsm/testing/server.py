@@ -267,6 +267,8 @@ class SimulatedServer:
         """See `Backend.list_messages`."""
         del timeout
         messages = self._thread(thread_id).messages[:: -1 if newest_first else 1]
+        if self.habits.ignores_cursor:
+            return MessagePage(messages=tuple(messages))
         start = next((i + 1 for i, message in enumerate(messages) if message.id == after), 0)
         found = messages[start : start + self._page_size]
         more = start + self._page_size < len(messages)

@@ -104,16 +104,19 @@ class SimulatedThreads:
         return _message(thread_id, self._server.messages(thread_id)[-1])
 
     def _list_messages(self, thread_id: str, params: Mapping[str, str]) -> Doc:
-        newest_first = params.get("order") != "asc" and not self._server.habits.ignores_order
+        newest_first = self._server.habits.lists_newest_first(params.get("order"))
         page = self._server.list_messages(
             thread_id, after=params.get("after"), newest_first=newest_first, timeout=_NO_TIME
         )
         docs = [self._server.habits.shown(_message(thread_id, message)) for message in page.messages]
+        if self._server.habits.order == "newest first":
+            times = {message.id: time for time, message in enumerate(self._server.messages(thread_id))}
+            docs = [{**doc, "created_at": times[doc["id"]]} for doc in docs]
         return {"data": docs, "has_more": page.next_after is not None}
 
     def _list_runs(self, thread_id: str, params: Mapping[str, str]) -> Doc:
         runs: Sequence[Run] = self._server.runs(thread_id)
-        if params.get("order") != "asc" and not self._server.habits.ignores_order:
+        if self._server.habits.lists_newest_first(params.get("order")):
             runs = runs[::-1]
         after = params.get("after")
         start = next((place + 1 for place, run in enumerate(runs) if run.id == after), 0)

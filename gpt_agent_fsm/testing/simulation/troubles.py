@@ -124,6 +124,10 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
     outdated_polls = rng.choice([3, 12]) if rng.random() < _LIKELY else 0
     hides_sources = rng.random() < 0.5
     habits = attrs.evolve(troubles.habits, outdated_polls=outdated_polls, hides_sources=hides_sources)
+    if rng.random() < _LIKELY:
+        habits = attrs.evolve(habits, order="newest first")
+    if rng.random() < _LIKELY:
+        habits = attrs.evolve(habits, ignores_cursor=True)
     return attrs.evolve(troubles, habits=habits)
 
 
@@ -132,7 +136,7 @@ def _random_habits(rng: random.Random) -> Habits:
     refused = rng.random() < _LIKELY
     return Habits(
         cancels=rng.choice(get_args(Cancels)) if rng.random() < _LIKELY else "obeyed",
-        ignores_order=rng.random() < _LIKELY,
+        order="oldest first" if rng.random() < _LIKELY else "requested",
         lists_context=rng.random() < _LIKELY,
         refusals={word: rng.choice(_REFUSALS) for word in words if refused and rng.random() < _LIKELY},
     )
