@@ -101,12 +101,6 @@ MUTANTS = {
     "a server is believed to list the newest first": _Mutant(
         ListOrder.newest_first, "self._is_ignored is None and", "False and"
     ),
-    "the newest messages always follow the known ones": _Mutant(
-        message_guards.newest_do_not_join, "return known.isdisjoint(", "return False and known.isdisjoint("
-    ),
-    "a list after the cursor is never compared with the newest messages": _Mutant(
-        message_guards.cursor_may_be_ignored, "return is_newest_first(", "return False and is_newest_first("
-    ),
     "a cancelled run in doubt is created after all": _Mutant(
         guards.owed_run_is_unwanted, "return searches_for_our_run(copy) and", "return False and"
     ),
