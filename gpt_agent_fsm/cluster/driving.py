@@ -140,8 +140,6 @@ class Driving:
         """
         with self._database.transaction() as connection:
             too_old = upgrades.reason(connection)
-            if not too_old:
-                self._placer.clean_up(connection)
         if too_old:
             log.error("this worker stops: %s", too_old)
             self.stop()
@@ -150,6 +148,9 @@ class Driving:
             driver = self.roster.get(lease.thread_id)
             if driver is not None and driver.lease is lease:
                 self.roster.remove(driver, "store_taken", driven_elsewhere(lease.thread_id))
+        # This comes after the renewal of the leases, which a problem of the job queue must not delay.
+        with self._database.transaction() as connection:
+            self._placer.clean_up(connection)
         if offered := self.leases.sweep(_PATIENCE):
             log.info("%d threads had work and no owner; workers were asked for", offered)
         self.note_all_commands()

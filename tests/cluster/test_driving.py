@@ -97,6 +97,19 @@ def test_a_beat_finds_commands_of_which_no_news_has_come(world, worker, held, pr
     assert held.failure.code == "cancelled"
 
 
+def test_a_beat_renews_the_leases_although_the_job_queue_fails(worker, held, monkeypatch):
+    def fail(_connection):
+        raise errors.StoreError("the queue is broken")
+
+    monkeypatch.setattr(driving(worker)._placer, "clean_up", fail)
+    renewed = []
+    heartbeat = driving(worker).leases.heartbeat
+    monkeypatch.setattr(driving(worker).leases, "heartbeat", lambda held: renewed.append(held) or heartbeat(held))
+    with pytest.raises(errors.StoreError, match="the queue is broken"):
+        driving(worker).beat()
+    assert renewed
+
+
 def test_a_beat_offers_threads_that_were_forgotten(world, worker, process):
     agent = world.open().start(ASSISTANT)
     agent.wait(PATIENCE)

@@ -11,10 +11,6 @@ from gpt_agent_fsm.errors import StoreError
 from tests.cluster.helpers import PATIENCE, offered, query
 from tests.cluster.worlds import wait_until
 
-CUT = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
-"""
-
 
 class Owner:
     """Takes the threads that are handed to it, and keeps them until a test lets go of them."""
@@ -137,23 +133,18 @@ def test_work_that_is_closed_while_it_begins_leaves_nothing_behind(process, work
     assert not placing._thread.is_alive()
 
 
-def test_a_cut_of_all_connections_leaves_no_error_of_asyncio_in_the_log(process, work, caplog):
-    owner = Owner()
-    work(owner)
-    offer(process, "thread_1")
-    owner.wait_for(1)
-    query(process.url, CUT)
+def test_an_error_of_a_task_that_nobody_awaits_is_no_error_in_the_log(process, work, caplog):
+    placing, noted = work(Owner()), threading.Event()
 
-    def is_offered():
-        with contextlib.suppress(StoreError):  # a connection of the pool was cut, too
-            offer(process, "thread_2")
-            return True
-        return False
+    def fail():
+        placing._loop.call_exception_handler({"message": "Task exception was never retrieved", "exception": OSError()})
+        noted.set()
 
-    wait_until(is_offered)
-    owner.wait_for(2)
-    gc.collect()  # a task whose error nobody has read says so now
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    with caplog.at_level("DEBUG"):
+        placing._loop.call_soon_threadsafe(fail)
+        assert noted.wait(PATIENCE)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio" and record.levelno > 10] == []
+    assert "a part of the job queue has failed: OSError" in caplog.text
 
 
 def test_the_tables_are_made_once(process, make_process):
