@@ -256,6 +256,10 @@ class Cluster:
         """See `PagingStore.history_page`."""
         return self._database.reader.history_page(thread_id, after=after, limit=limit, newest=newest)
 
+    def news(self, thread_id: str, *, after: int, limit: int) -> Saved | None:
+        """See `FollowedStore.news`."""
+        return self._database.reader.news(thread_id, after=after, limit=limit)
+
     def find(self, key: str) -> str | None:
         """See `KeyedStore.find`."""
         return self._database.reader.find(key)

@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from gpt_agent_fsm.cluster import tables
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.forks import Origin
+from gpt_agent_fsm.ports import Saved
 from gpt_agent_fsm.stores.engine import open_database
+from gpt_agent_fsm.stores.rows import saved_of
 from gpt_agent_fsm.stores.sql import SQLStore
 from gpt_agent_fsm.stores.store_errors import as_store_error, to_store_error
 
-__all__ = ["ClusterDatabase"]
+__all__ = ["ClusterDatabase", "ClusterReader"]
 
 _WRITERS = 8
 """How many transactions of one process may write at the same time. PostgreSQL flushes them to the disk together."""
@@ -24,9 +26,18 @@ IDLE_TIMEOUT = 5.0
 threads of the process over, it no longer holds locks."""
 
 
-class _Reader(SQLStore):
+class ClusterReader(SQLStore):
+    """Reads the tables of a cluster. `tables.join` has checked them, and a newer version may have made them."""
+
     def _exists(self) -> bool:
-        return True  # `tables.join` has checked the tables, which a newer version may have made
+        return True
+
+    def news(self, thread_id: str, *, after: int, limit: int) -> Saved | None:
+        """See `FollowedStore.news`."""
+        with self._calling(), self._database.to_ask() as connection:
+            values = {"thread": thread_id, "after": after, "most": limit}
+            row = tables.run(connection, tables.NEWS, **values).mappings().one_or_none()
+        return None if row is None else saved_of(row, row["queue"], row["inbox"], row["records"], after)
 
 
 class ClusterDatabase:
@@ -48,7 +59,7 @@ class ClusterDatabase:
         try:
             with self.transaction() as connection:
                 self.cluster: str = tables.join(connection)
-            self.reader: SQLStore = _Reader(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
+            self.reader: ClusterReader = ClusterReader(url, timeout=timeout, lock_timeout=lock_timeout, read_only=True)
         except BaseException:
             self._database.dispose()
             raise

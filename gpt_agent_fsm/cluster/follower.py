@@ -36,6 +36,13 @@ _PAGE = 500
 class FollowedStore(Store, PagingStore, Protocol):
     """What a follower needs of the store."""
 
+    def news(self, thread_id: str, *, after: int, limit: int) -> Saved | None:
+        """Return the data of a thread, or None if it is unknown.
+
+        `unannounced` is the first `limit` records after the record with the number `after`.
+        """
+        ...
+
 
 class HeardPieces:
     """The pieces of messages that the owner of the thread has told. Has the methods that an announcer calls.
@@ -244,19 +251,20 @@ class Follower:
             self.waiters.notify()
 
     def _look(self) -> None:
-        """Read the thread and its new records. The records are read later, so none that the snapshot implies lacks."""
+        """Read the thread and all its new records. The snapshot is shown when every record that it implies is known."""
         with self._lock:
             changes = self._changes
-        saved = self._store.load(self.thread_id)
-        if saved is None or saved.last_seq < self.heard_seq:
-            saved = self._saved  # the thread was deleted, or an old copy of the database was put in place
-        while self.heard_seq < saved.last_seq:
-            page = self._store.history_page(self.thread_id, after=self.heard_seq, limit=_PAGE)
-            records = [record for record in page if record.seq <= saved.last_seq]
-            if not records:  # they were pruned
+        while True:
+            saved = self._store.news(self.thread_id, after=self.heard_seq, limit=_PAGE)
+            if saved is None or saved.last_seq < self.heard_seq:
+                saved = self._saved  # the thread was deleted, or an old copy of the database was put in place
                 break
-            self.announcer.add(records)
-            self.heard_seq = records[-1].seq
+            records = saved.unannounced
+            if records:  # otherwise there are none, or they were pruned
+                self.announcer.add(records)
+                self.heard_seq = records[-1].seq
+            if len(records) < _PAGE:
+                break
         with self._lock:
             self._saved, self._seen = saved, changes
 

@@ -96,12 +96,6 @@ RELEASE = """
 UPDATE gpt_agent_owners SET worker = NULL, offered_at = CASE WHEN %(offer)s THEN now() END
 WHERE thread_id = %(thread)s
 """
-# Every commit passes this fence: only the current owner's next commit finds the row.
-FENCE = """
-UPDATE gpt_agent_owners SET commits = %(commit)s
-WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s AND commits = %(commit)s - 1
-RETURNING commits
-"""
 IS_COMMITTED = """
 SELECT commits >= %(commit)s FROM gpt_agent_owners
 WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s
@@ -118,30 +112,45 @@ OFFERED = "UPDATE gpt_agent_owners SET offered_at = now() WHERE thread_id = ANY(
 # --- a thread -----------------------------------------------------------------------------------------------
 
 ACCEPT = """
-UPDATE gpt_agent_owners o SET accepted = accepted + 1 WHERE thread_id = %(thread)s
-RETURNING accepted, worker, offered_at IS NOT NULL AS offered,
-EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = o.worker) AS owned
+WITH owner AS (
+    UPDATE gpt_agent_owners SET accepted = accepted + 1 WHERE thread_id = %(thread)s
+    RETURNING thread_id, accepted, worker, offered_at
+), added AS (
+    INSERT INTO gpt_agent_inbox (thread_id, number, command) SELECT thread_id, accepted, %(command)s FROM owner
+)
+SELECT accepted, worker, offered_at IS NOT NULL AS offered,
+EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = worker) AS owned FROM owner
 """
-ADD_COMMAND = "INSERT INTO gpt_agent_inbox (thread_id, number, command) VALUES (%(thread)s, %(number)s, %(command)s)"
-SAVE_THREAD = """
-UPDATE gpt_agent_threads SET settled = %(settled)s, due = %(due)s, snapshot = %(snapshot)s,
-accepted = GREATEST(accepted, %(consumed)s), last_seq = last_seq + %(events)s,
-announced = CASE WHEN %(all_announced)s THEN last_seq + %(events)s ELSE GREATEST(announced, %(mark)s) END,
-unfinished = NOT %(settled)s OR (NOT %(all_announced)s AND GREATEST(announced, %(mark)s) < last_seq + %(events)s)
-WHERE thread_id = %(thread)s RETURNING last_seq
+# The whole commit of an owner is one statement, because most of the time of a statement is spent on its way. Every part
+# depends on the fence: only the current owner's next commit finds the row.
+COMMIT = """
+WITH fence AS (
+    UPDATE gpt_agent_owners SET commits = %(commit)s
+    WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s AND commits = %(commit)s - 1
+    RETURNING thread_id
+), saved AS (
+    UPDATE gpt_agent_threads t SET settled = %(settled)s, due = %(due)s, snapshot = %(snapshot)s,
+    accepted = GREATEST(accepted, %(consumed)s), last_seq = last_seq + %(events)s,
+    announced = CASE WHEN %(all_announced)s THEN last_seq + %(events)s ELSE GREATEST(announced, %(mark)s) END,
+    unfinished = NOT %(settled)s OR (NOT %(all_announced)s AND GREATEST(announced, %(mark)s) < last_seq + %(events)s)
+    FROM fence WHERE t.thread_id = fence.thread_id RETURNING t.thread_id, t.last_seq
+), added AS (
+    INSERT INTO gpt_agent_events (thread_id, seq, at, kind, body)
+    SELECT s.thread_id, s.last_seq - %(events)s + e.number, %(at)s, e.kind, e.body
+    FROM saved s, unnest(%(kinds)s::text[], %(bodies)s::text[]) WITH ORDINALITY AS e (kind, body, number)
+), dropped AS (
+    DELETE FROM gpt_agent_inbox i USING fence WHERE i.thread_id = fence.thread_id AND i.number <= %(consumed)s
+), removed AS (
+    DELETE FROM gpt_agent_queue q USING fence
+    WHERE q.thread_id = fence.thread_id AND q.number = ANY(%(removed)s::bigint[])
+), written AS (
+    INSERT INTO gpt_agent_queue (thread_id, number, message)
+    SELECT f.thread_id, m.number, m.message
+    FROM fence f, unnest(%(numbers)s::bigint[], %(messages)s::text[]) AS m (number, message)
+    ON CONFLICT (thread_id, number) DO UPDATE SET message = excluded.message
+)
+SELECT (SELECT last_seq FROM saved) AS last_seq FROM fence
 """
-ADD_EVENTS = """
-INSERT INTO gpt_agent_events (thread_id, seq, at, kind, body)
-SELECT %(thread)s, %(last)s - %(count)s + e.number, %(at)s, e.kind, e.body
-FROM unnest(%(kinds)s::text[], %(bodies)s::text[]) WITH ORDINALITY AS e (kind, body, number)
-"""
-REMOVE_MESSAGES = "DELETE FROM gpt_agent_queue WHERE thread_id = %(thread)s AND number = ANY(%(numbers)s)"
-SAVE_MESSAGES = """
-INSERT INTO gpt_agent_queue (thread_id, number, message)
-SELECT %(thread)s, m.number, m.message FROM unnest(%(numbers)s::bigint[], %(messages)s::text[]) AS m (number, message)
-ON CONFLICT (thread_id, number) DO UPDATE SET message = excluded.message
-"""
-DROP_COMMANDS = "DELETE FROM gpt_agent_inbox WHERE thread_id = %(thread)s AND number <= %(consumed)s"
 SAVE_MARK = """
 UPDATE gpt_agent_threads SET announced = GREATEST(announced, %(mark)s),
 unfinished = NOT settled OR GREATEST(announced, %(mark)s) < last_seq WHERE thread_id = %(thread)s
@@ -149,6 +158,18 @@ unfinished = NOT settled OR GREATEST(announced, %(mark)s) < last_seq WHERE threa
 HAS_COMMANDS = "SELECT EXISTS (SELECT 1 FROM gpt_agent_inbox WHERE thread_id = %(thread)s)"
 COMMANDS = """
 SELECT number, command FROM gpt_agent_inbox WHERE thread_id = %(thread)s AND number > %(after)s ORDER BY number
+"""
+# A handle reads its thread after each commit of the owner. One statement reads one state, without a transaction.
+NEWS = """
+SELECT t.thread_id, t.snapshot, t.due, t.last_seq,
+(SELECT coalesce(json_agg(json_build_object('number', q.number, 'message', q.message) ORDER BY q.number), '[]')
+FROM gpt_agent_queue q WHERE q.thread_id = t.thread_id) AS queue,
+(SELECT coalesce(json_agg(json_build_object('number', i.number, 'command', i.command) ORDER BY i.number), '[]')
+FROM gpt_agent_inbox i WHERE i.thread_id = t.thread_id) AS inbox,
+(SELECT coalesce(json_agg(json_build_object('seq', e.seq, 'at', e.at, 'kind', e.kind, 'body', e.body)), '[]')
+FROM (SELECT seq, at, kind, body FROM gpt_agent_events
+WHERE thread_id = %(thread)s AND seq > %(after)s ORDER BY seq LIMIT %(most)s) AS e) AS records
+FROM gpt_agent_threads t WHERE t.thread_id = %(thread)s
 """
 VERSIONS = "SELECT thread_id, epoch, commits, accepted FROM gpt_agent_owners WHERE thread_id = ANY(%(threads)s)"
 WITH_COMMANDS = """

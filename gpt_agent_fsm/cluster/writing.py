@@ -78,10 +78,9 @@ class Accepting:
         """
         text = codec.encode_command(command)
         with self._database.transaction() as connection:
-            row = run(connection, tables.ACCEPT, thread=thread_id).one_or_none()
+            row = run(connection, tables.ACCEPT, thread=thread_id, command=text).one_or_none()
             if row is None:
                 raise StoreTaken(f"{thread_id} is no thread of this cluster; connect again.")
-            run(connection, tables.ADD_COMMAND, thread=thread_id, number=row.accepted, command=text)
             if not row.owned and not (row.worker is None and row.offered):
                 run(connection, tables.OFFERED, threads=[thread_id])
                 self._offer(connection, [thread_id])
@@ -139,36 +138,46 @@ class OwnedStore:
         """
         thread_id = snapshot.thread_id
         lease = self._owned(thread_id, lease)
-        number, encoded = lease.commits + 1, [codec.encode_event(event) for event in events]
+        encoded = [codec.encode_event(event) for event in events]
         values: dict[str, Any] = {
             "settled": snapshot.settled,
             "due": due,
             "snapshot": codec.encode_snapshot(snapshot),
             "consumed": consumed,
             "events": len(events),
+            "at": at,
+            "kinds": [kind for kind, _ in encoded],
+            "bodies": [body for _, body in encoded],
             "all_announced": announced,
             "mark": lease.mark,
+            "removed": list(queue.removed),
+            "numbers": [number for number, _ in queue.written],
+            "messages": [codec.encode_message(message) for _, message in queue.written],
         }
-        content = (values["snapshot"], consumed, encoded)
-        with self._database.transaction() as connection:
-            is_new = self._passes_fence(connection, lease, number, content)
-            if is_new:
-                lease.attempt = content
-                last_seq = int(run(connection, tables.SAVE_THREAD, thread=thread_id, **values).scalar_one())
-                _save_events(connection, thread_id, encoded, last_seq, at)
-                _save_queue(connection, thread_id, queue)
-                if consumed:
-                    run(connection, tables.DROP_COMMANDS, thread=thread_id, consumed=consumed)
-        if is_new:
-            first = last_seq - len(events) + 1
-            records: Sequence[Record] = [Record(seq=seq, at=at, event=each) for seq, each in enumerate(events, first)]
-        else:
+        last_seq = self._save(lease, values, (values["snapshot"], consumed, encoded))
+        if last_seq is None:
             records = self._records_of_last(thread_id, len(events))
+        else:
+            first = last_seq - len(events) + 1
+            records = [Record(seq=seq, at=at, event=event) for seq, event in enumerate(events, first)]
         if announced and records:
             lease.mark = records[-1].seq
-        lease.commits, lease.attempt = number, None
         self._tell(thread_id)
         return records
+
+    def _save(self, lease: ClusterLease, values: dict[str, Any], content: object) -> int | None:
+        """Save the next commit of a lease. Return the number of its last record, or None if it took effect before."""
+        number = lease.commits + 1
+        owner = {"thread": lease.thread_id, "worker": lease.worker.id, "epoch": lease.epoch, "commit": number}
+        with self._database.transaction() as connection:
+            saved = run(connection, tables.COMMIT, **owner, **values).one_or_none()
+            if saved is not None:
+                lease.attempt = content
+            elif content != lease.attempt or not run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none():
+                lease.is_lost = True
+                raise StoreTaken(f"{lease.thread_id} is driven by another process now.")
+        lease.commits, lease.attempt = number, None
+        return None if saved is None else int(saved.last_seq)
 
     def _owned(self, thread_id: str, lease: Lease | None) -> ClusterLease:
         # A former driver may still be in its last tick when this process claims the thread again.
@@ -177,19 +186,8 @@ class OwnedStore:
             raise StoreTaken(f"{thread_id} is driven by another process now.")
         return owned
 
-    def _passes_fence(self, connection: sa.Connection, lease: ClusterLease, number: int, content: object) -> bool:
-        """Return True if this commit may write, and False if it took effect before. Otherwise raise `StoreTaken`."""
-        owner = {"thread": lease.thread_id, "worker": lease.worker.id, "epoch": lease.epoch, "commit": number}
-        if run(connection, tables.FENCE, **owner).first() is not None:
-            return True
-        is_repeated = run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none() and content == lease.attempt
-        if not is_repeated:
-            lease.is_lost = True
-            raise StoreTaken(f"{lease.thread_id} is driven by another process now.")
-        return False
-
-    def _records_of_last(self, thread_id: str, count: int) -> Sequence[Record]:
-        return self.history_page(thread_id, after=0, limit=count, newest=True) if count else ()
+    def _records_of_last(self, thread_id: str, count: int) -> list[Record]:
+        return list(self.history_page(thread_id, after=0, limit=count, newest=True)) if count else []
 
     def announced(self, thread_id: str, seq: int) -> None:
         """See `Store.announced`. The number is saved with the next commit, or when the thread is released."""
@@ -210,21 +208,3 @@ class OwnedStore:
     def close(self) -> None:
         """See `Store.close`. The database stays open, because others may use it, too."""
         self._news.drivers_ended()
-
-
-def _save_events(
-    connection: sa.Connection, thread_id: str, encoded: Sequence[tuple[str, str]], last: int, at: float
-) -> None:
-    if encoded:
-        kinds, bodies = [kind for kind, _ in encoded], [body for _, body in encoded]
-        values: dict[str, Any] = {"last": last, "count": len(encoded), "at": at, "kinds": kinds, "bodies": bodies}
-        run(connection, tables.ADD_EVENTS, thread=thread_id, **values)
-
-
-def _save_queue(connection: sa.Connection, thread_id: str, queue: QueueChange) -> None:
-    if queue.removed:
-        run(connection, tables.REMOVE_MESSAGES, thread=thread_id, numbers=list(queue.removed))
-    if queue.written:
-        numbers = [number for number, _ in queue.written]
-        messages = [codec.encode_message(message) for _, message in queue.written]
-        run(connection, tables.SAVE_MESSAGES, thread=thread_id, numbers=numbers, messages=messages)

@@ -33,18 +33,19 @@ _POSTGRESQL_DEFAULTS = {
 
 @attrs.frozen(kw_only=True)
 class Database:
-    """A database: an engine for writing, an engine for reading a consistent state, and a name without secrets.
+    """A database: engines for writing, for reading a consistent state and for asking, and a name without secrets.
 
     Attributes:
         in_memory: True for a database in memory, whose single connection is shared by all callers in turns.
         limit: the limit of the time that the database may take.
         kept: for a SQLite file, the connections that are kept between calls: those that write, and those that ask
-            one short question. None for other databases.
+            one question. None for other databases.
         statements: runs the statements.
     """
 
     writing: sa.Engine
     reading: sa.Engine
+    asking: sa.Engine
     name: str
     in_memory: bool
     limit: Limit
@@ -56,8 +57,8 @@ class Database:
         return self.writing.connect() if self.kept is None else self.kept[0].connection()
 
     def to_ask(self) -> AbstractContextManager[sa.Connection]:
-        """Return a connection for one short query."""
-        return self.reading.connect() if self.kept is None else self.kept[1].connection()
+        """Return a connection for one query, which needs no transaction."""
+        return self.asking.connect() if self.kept is None else self.kept[1].connection()
 
     def dispose(self) -> None:
         """Close all connections that are not in use."""
@@ -115,7 +116,7 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     kept = None
     if in_memory:
         writing = sa.create_engine(url, poolclass=StaticPool, **options)
-        reading = sa.create_engine(url, pool=writing.pool, **options)
+        reading = asking = sa.create_engine(url, pool=writing.pool, **options)
     else:
         writing = sa.create_engine(url, **_pool(1, limit), **options)
         reading = sa.create_engine(url, **_pool(READERS, limit), **options)
@@ -131,7 +132,14 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     sa.event.listen(reading, "begin", lambda connection: direct.execute(connection, "BEGIN"))
     name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
     return Database(
-        writing=writing, reading=reading, name=name, in_memory=in_memory, limit=limit, kept=kept, statements=direct
+        writing=writing,
+        reading=reading,
+        asking=asking,
+        name=name,
+        in_memory=in_memory,
+        limit=limit,
+        kept=kept,
+        statements=direct,
     )
 
 
@@ -175,4 +183,5 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: in
     # If a password contains a bare @, its end stands before the host.
     host = (url.host or "").rpartition("@")[2]
     name = f"the PostgreSQL database {url.database or ''} at {host or 'the local socket'}"
-    return Database(writing=writing, reading=reading, name=name, in_memory=False, limit=limit)
+    asking = reading.execution_options(isolation_level="AUTOCOMMIT")
+    return Database(writing=writing, reading=reading, asking=asking, name=name, in_memory=False, limit=limit)

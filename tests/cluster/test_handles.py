@@ -49,14 +49,14 @@ class Reader:
     """The store of a follower: a reader whose announcements nobody notes."""
 
     def __init__(self, process):
-        self._reader, self.loads = process.database.reader, 0
+        self._reader, self.looks = process.database.reader, 0
 
     def __getattr__(self, name):
         return getattr(self._reader, name)
 
-    def load(self, thread_id):
-        self.loads += 1
-        return self._reader.load(thread_id)
+    def news(self, thread_id, **page):
+        self.looks += 1
+        return self._reader.news(thread_id, **page)
 
     def announced(self, thread_id, seq):
         pass
@@ -93,13 +93,13 @@ def test_a_follower_announces_what_comes_after_its_beginning_once_in_order(proce
 
 def test_a_follower_that_is_not_told_of_a_change_asks_nobody(followed, reader):
     followed.tick()
-    loads = reader.loads
+    looks = reader.looks
     for _ in range(3):
         assert followed.tick() is None
-    assert reader.loads == loads
+    assert reader.looks == looks
     followed.follower.note_change()
     followed.tick()
-    assert reader.loads == loads + 1
+    assert reader.looks == looks + 1
 
 
 def test_a_follower_reads_many_records_in_pages(process, followed, monkeypatch):
@@ -110,23 +110,24 @@ def test_a_follower_reads_many_records_in_pages(process, followed, monkeypatch):
     assert [event.id for event in followed.heard] == [f"run_{number}" for number in range(1, 11)]
 
 
-def test_a_follower_announces_no_record_that_its_snapshot_does_not_imply(process, followed, reader):
-    """A commit between the two reads waits for the next look."""
-    commit(process.store, busy(), an_event(run_id="run_1"))
-    page = reader._reader.history_page
+def test_a_follower_shows_a_snapshot_only_with_every_record_that_it_implies(process, followed, reader, monkeypatch):
+    """Another commit comes between the two pages of a look."""
+    monkeypatch.setattr("gpt_agent_fsm.cluster.follower._PAGE", 2)
+    commit(process.store, idle(), *(an_event(run_id=f"run_{number}") for number in (1, 2, 3)))
+    read = reader.news
 
-    def late(thread_id, **options):
-        reader.__dict__.pop("history_page", None)
-        commit(process.store, idle(), an_event(run_id="run_2"))
-        return page(thread_id, **options)
+    def commit_later(thread_id, **page):
+        saved = read(thread_id, **page)
+        if reader.looks == 1:
+            commit(process.store, busy(), an_event(run_id="run_4"), an_event(run_id="run_5"))
+        return saved
 
-    reader.history_page = late
-    followed.follower.note_change()
-    followed.follower.tick()
-    assert ([event.id for event in followed.heard], followed.follower.snapshot) == (["run_1"], busy())
+    reader.looks = 0
+    monkeypatch.setattr(reader, "news", commit_later)
     followed.follower.note_change()
     followed.tick()
-    assert ([event.id for event in followed.heard], followed.follower.snapshot) == (["run_1", "run_2"], idle())
+    assert [event.id for event in followed.heard] == [f"run_{number}" for number in range(1, 6)]
+    assert followed.follower.snapshot == busy()
 
 
 def test_a_follower_continues_after_records_that_were_pruned(process, followed):
@@ -143,10 +144,10 @@ def test_a_follower_continues_after_records_that_were_pruned(process, followed):
 def test_a_follower_whose_look_fails_tries_again_after_a_pause(process, followed, reader, caplog, monkeypatch):
     followed.tick()
 
-    def fail(thread_id):
+    def fail(thread_id, **page):
         raise errors.StoreError("no connection")
 
-    monkeypatch.setattr(reader, "load", fail)
+    monkeypatch.setattr(reader, "news", fail)
     commit(process.store, idle(), an_event(run_id="run_1"))
     followed.follower.note_change()
     due = followed.follower.tick()

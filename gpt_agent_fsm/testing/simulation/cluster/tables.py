@@ -122,17 +122,11 @@ class MemoryTables:
             tables.IS_ALIVE: lambda worker: [Row(alive=worker in self._all.workers)],
             tables.CLAIM: self._claim,
             tables.RELEASE: self._release,
-            tables.FENCE: self._fence,
             tables.IS_COMMITTED: self._is_committed,
             tables.ORPHANS: self._orphans,
             tables.OFFERED: self._offered,
             tables.ACCEPT: self._accept,
-            tables.ADD_COMMAND: self._add_command,
-            tables.SAVE_THREAD: self._save_thread,
-            tables.ADD_EVENTS: self._add_events,
-            tables.REMOVE_MESSAGES: self._remove_messages,
-            tables.SAVE_MESSAGES: self._save_messages,
-            tables.DROP_COMMANDS: self._drop_commands,
+            tables.COMMIT: self._commit,
             tables.SAVE_MARK: self._save_mark,
             tables.HAS_COMMANDS: lambda thread: [Row(has=bool(self._all.inbox.get(thread)))],
             tables.COMMANDS: self._commands,
@@ -194,6 +188,12 @@ class MemoryTables:
         records = self.history(thread_id, after)
         return records[-limit:] if newest else records[:limit]
 
+    def news(self, thread_id: str, *, after: int, limit: int) -> Saved | None:
+        """See `FollowedStore.news`."""
+        saved = self.load(thread_id)
+        page = tuple(self.history_page(thread_id, after=after, limit=limit))
+        return None if saved is None else attrs.evolve(saved, unannounced=page)
+
     def is_alive(self, worker: str) -> bool:
         """Return whether the others still count this worker as alive."""
         return worker in self._all.workers
@@ -234,13 +234,6 @@ class MemoryTables:
         owner.worker, owner.offered_at = None, self._now if offer else _NEVER
         return ()
 
-    def _fence(self, thread: str, worker: str, epoch: int, commit: int) -> Iterable[Row]:
-        owner = self._all.owners.get(thread)
-        if owner is None or (owner.worker, owner.epoch, owner.commits) != (worker, epoch, commit - 1):
-            return ()
-        owner.commits = commit
-        return [Row(commits=commit)]
-
     def _is_committed(self, thread: str, worker: str, epoch: int, commit: int) -> Iterable[Row]:
         owner = self._all.owners.get(thread)
         if owner is None or (owner.worker, owner.epoch) != (worker, epoch):
@@ -276,27 +269,40 @@ class MemoryTables:
         self._all.threads.setdefault(thread, _Thread(snapshot, settled))
         return ()
 
-    def _accept(self, thread: str) -> Iterable[Row]:
+    def _accept(self, thread: str, command: str) -> Iterable[Row]:
         owner = self._all.owners.get(thread)
         if owner is None:
             return ()
         owner.accepted += 1
+        self._all.inbox.setdefault(thread, {})[owner.accepted] = command
         owned = owner.worker in self._all.workers
         offered = owner.offered_at > _NEVER
         return [Row(accepted=owner.accepted, worker=owner.worker, offered=offered, owned=owned)]
 
-    def _add_command(self, thread: str, number: int, command: str) -> Iterable[Row]:
-        self._all.inbox.setdefault(thread, {})[number] = command
-        return ()
-
-    def _drop_commands(self, thread: str, consumed: int) -> Iterable[Row]:
-        inbox = self._all.inbox.get(thread, {})
-        self._all.inbox[thread] = {number: command for number, command in inbox.items() if number > consumed}
-        return ()
-
     def _commands(self, thread: str, after: int) -> Iterable[Row]:
         inbox = self._all.inbox.get(thread, {})
         return [Row(number=number, command=inbox[number]) for number in sorted(inbox) if number > after]
+
+    def _commit(
+        self,
+        thread: str,
+        worker: str,
+        epoch: int,
+        commit: int,
+        consumed: int,
+        removed: Sequence[int],
+        **values: Any,  # noqa: ANN401 - SQL values
+    ) -> Iterable[Row]:
+        owner = self._all.owners.get(thread)
+        if owner is None or (owner.worker, owner.epoch, owner.commits) != (worker, epoch, commit - 1):
+            return ()
+        owner.commits = commit
+        inbox, queue = self._all.inbox.get(thread, {}), self._all.queue.setdefault(thread, {})
+        self._all.inbox[thread] = {number: command for number, command in inbox.items() if number > consumed}
+        for number in removed:
+            queue.pop(number, None)
+        queue.update(zip(values["numbers"], values["messages"], strict=True))
+        return [Row(last_seq=self._save_thread(thread, **values))]
 
     def _save_thread(
         self,
@@ -304,40 +310,26 @@ class MemoryTables:
         settled: bool,
         due: float | None,
         snapshot: str,
-        consumed: int,
-        events: int,
+        at: float,
+        kinds: Sequence[str],
+        bodies: Sequence[str],
         all_announced: bool,
         mark: int,
-    ) -> Iterable[Row]:
-        del consumed
-        row = self._all.threads[thread]
-        row.settled, row.due, row.snapshot = settled, due, snapshot
-        row.last_seq += events
+        **_: object,
+    ) -> int:
+        """Save the snapshot and the events of a commit. Return the number of the last record."""
+        row, records = self._all.threads[thread], self._all.events.setdefault(thread, [])
+        for number, (kind, body) in enumerate(zip(kinds, bodies, strict=True), row.last_seq + 1):
+            records.append(Record(seq=number, at=at, event=codec.decode_event(kind, body)))
+        row.settled, row.due, row.snapshot, row.last_seq = settled, due, snapshot, row.last_seq + len(kinds)
         row.announced = row.last_seq if all_announced else max(row.announced, mark)
         row.unfinished = not settled or row.announced < row.last_seq
-        return [Row(last_seq=row.last_seq)]
+        return row.last_seq
 
     def _save_mark(self, thread: str, mark: int) -> Iterable[Row]:
         row = self._all.threads[thread]
         row.announced = max(row.announced, mark)
         row.unfinished = not row.settled or row.announced < row.last_seq
-        return ()
-
-    def _add_events(
-        self, thread: str, last: int, count: int, at: float, kinds: Sequence[str], bodies: Sequence[str]
-    ) -> Iterable[Row]:
-        records = self._all.events.setdefault(thread, [])
-        for number, (kind, body) in enumerate(zip(kinds, bodies, strict=True), last - count + 1):
-            records.append(Record(seq=number, at=at, event=codec.decode_event(kind, body)))
-        return ()
-
-    def _remove_messages(self, thread: str, numbers: Sequence[int]) -> Iterable[Row]:
-        for number in numbers:
-            self._all.queue.get(thread, {}).pop(number, None)
-        return ()
-
-    def _save_messages(self, thread: str, numbers: Sequence[int], messages: Sequence[str]) -> Iterable[Row]:
-        self._all.queue.setdefault(thread, {}).update(zip(numbers, messages, strict=True))
         return ()
 
     # --- accounts -----------------------------------------------------------------------------------------------
