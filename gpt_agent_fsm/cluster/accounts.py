@@ -138,7 +138,7 @@ class ClusterAccount:
 
     def look(self) -> None:
         """Take over what other processes have learned. Raises `StoreError` if the database fails."""
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             row = run(connection, LOOK, name=self.name, known=self._known).one_or_none()
         if row is None:
             return

@@ -157,7 +157,7 @@ class Cluster:
         name, channel = f"{Holder.here().host}-{os.getpid()}-{id(self):x}", f"gpt_agent_{self._database.cluster}"
 
         def send(payloads: list[str]) -> None:
-            with self._database.transaction() as connection:
+            with self._database.asking() as connection:
                 run(connection, _NOTIFY, channel=channel, payloads=payloads)
 
         self._herald = Herald(send, name)
@@ -274,7 +274,7 @@ class Cluster:
 
     def mark(self) -> Hashable:
         """See `MarkedStore.mark`. It also changes with transactions of other programs in the database."""
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             return str(run(connection, tables.SNAPSHOT_OF_ALL).scalar_one())
 
     def thread_marks(self) -> Mapping[str, Hashable]:

@@ -32,12 +32,25 @@ class ClusterReader(SQLStore):
     def _exists(self) -> bool:
         return True
 
+    def load(self, thread_id: str) -> Saved | None:
+        """See `Store.load`."""
+        return self._read(thread_id, after=None, limit=None)
+
     def news(self, thread_id: str, *, after: int, limit: int) -> Saved | None:
         """See `FollowedStore.news`."""
+        return self._read(thread_id, after=after, limit=limit)
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[sa.Connection]:
+        """Yield a connection on which each statement is a transaction of its own. Errors are raised as `StoreError`."""
         with self._calling(), self._database.to_ask() as connection:
+            yield connection
+
+    def _read(self, thread_id: str, after: int | None, limit: int | None) -> Saved | None:
+        with self.asking() as connection:
             values = {"thread": thread_id, "after": after, "most": limit}
-            row = tables.run(connection, tables.NEWS, **values).mappings().one_or_none()
-        return None if row is None else saved_of(row, row["queue"], row["inbox"], row["records"], after)
+            row = tables.run(connection, tables.READ, **values).mappings().one_or_none()
+        return None if row is None else saved_of(row, row["queue"], row["inbox"], row["records"])
 
 
 class ClusterDatabase:
@@ -82,6 +95,12 @@ class ClusterDatabase:
                 connection.commit()
             except Exception as error:
                 raise to_store_error(error, self.name, known=False) from error
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[sa.Connection]:
+        """Run the `with` block without a transaction around its statements. Errors are raised as `StoreError`."""
+        with self.reader.asking() as connection:
+            yield connection
 
     def check_open(self) -> None:
         """Raise `StoreError` after `close`."""

@@ -138,7 +138,7 @@ class Driving:
 
         If an upgrade of the tables was finished for which this process is too old, drive nothing from now on.
         """
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             too_old = upgrades.reason(connection)
         if too_old:
             log.error("this worker stops: %s", too_old)

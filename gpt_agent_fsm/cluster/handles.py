@@ -271,7 +271,7 @@ class ClusterHandles:
         if not followers:
             self._versions = {}
             return
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             rows = run(connection, VERSIONS, threads=list(followers)).all()
             too_old = upgrades.reason(connection)
         if too_old:

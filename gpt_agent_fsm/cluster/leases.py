@@ -192,11 +192,9 @@ class Leases:
     def _claim(self, thread_id: str, worker: Worker) -> int | None:
         """Claim a thread for this worker. Return the new epoch, or None if the thread cannot be claimed."""
         with self._database.transaction() as connection:
-            row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
-            # The row of the owner is looked up in a statement of its own, so it is not older than the lock.
-            if row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one()):
-                return None
-            return int(run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one())
+            run(connection, tables.LOCK, thread=thread_id)
+            epoch = run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one_or_none()
+            return None if epoch is None else int(epoch)
 
     def release(self, lease: Lease, *, more: bool) -> None:
         """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing."""
@@ -268,5 +266,5 @@ class Leases:
 
     def threads_with_commands(self) -> list[str]:
         """Return the threads of this worker in whose inbox commands wait."""
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             return [row.thread_id for row in run(connection, tables.WITH_COMMANDS, worker=self._worker.id)]

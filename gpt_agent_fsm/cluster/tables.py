@@ -87,10 +87,11 @@ VALUES (%(thread)s, %(settled)s, false, NULL, 0, 0, 0, %(snapshot)s) ON CONFLICT
 """
 INTRODUCE_OWNER = "INSERT INTO gpt_agent_owners (thread_id, accepted) VALUES (%(thread)s, 0) ON CONFLICT DO NOTHING"
 LOCK = "SELECT worker, epoch FROM gpt_agent_owners WHERE thread_id = %(thread)s FOR UPDATE"
-IS_ALIVE = "SELECT EXISTS (SELECT 1 FROM gpt_agent_workers WHERE id = %(worker)s)"
+# The thread was locked by a statement before this one, which therefore sees every worker that may own it.
 CLAIM = """
 UPDATE gpt_agent_owners SET worker = %(worker)s, epoch = epoch + 1, commits = 0, offered_at = NULL
-WHERE thread_id = %(thread)s RETURNING epoch
+WHERE thread_id = %(thread)s AND NOT EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = gpt_agent_owners.worker)
+RETURNING epoch
 """
 RELEASE = """
 UPDATE gpt_agent_owners SET worker = NULL, offered_at = CASE WHEN %(offer)s THEN now() END
@@ -159,8 +160,9 @@ HAS_COMMANDS = "SELECT EXISTS (SELECT 1 FROM gpt_agent_inbox WHERE thread_id = %
 COMMANDS = """
 SELECT number, command FROM gpt_agent_inbox WHERE thread_id = %(thread)s AND number > %(after)s ORDER BY number
 """
-# A handle reads its thread after each commit of the owner. One statement reads one state, without a transaction.
-NEWS = """
+# A handle reads its thread after each commit of the owner, and a worker when it has claimed it. One statement reads one
+# state, without a transaction. Without a number, the records are those that were not announced.
+READ = """
 SELECT t.thread_id, t.snapshot, t.due, t.last_seq,
 (SELECT coalesce(json_agg(json_build_object('number', q.number, 'message', q.message) ORDER BY q.number), '[]')
 FROM gpt_agent_queue q WHERE q.thread_id = t.thread_id) AS queue,
@@ -168,7 +170,8 @@ FROM gpt_agent_queue q WHERE q.thread_id = t.thread_id) AS queue,
 FROM gpt_agent_inbox i WHERE i.thread_id = t.thread_id) AS inbox,
 (SELECT coalesce(json_agg(json_build_object('seq', e.seq, 'at', e.at, 'kind', e.kind, 'body', e.body)), '[]')
 FROM (SELECT seq, at, kind, body FROM gpt_agent_events
-WHERE thread_id = %(thread)s AND seq > %(after)s ORDER BY seq LIMIT %(most)s) AS e) AS records
+WHERE thread_id = t.thread_id AND seq > COALESCE(%(after)s::bigint, t.announced)
+ORDER BY seq LIMIT %(most)s::bigint) AS e) AS records
 FROM gpt_agent_threads t WHERE t.thread_id = %(thread)s
 """
 VERSIONS = "SELECT thread_id, epoch, commits, accepted FROM gpt_agent_owners WHERE thread_id = ANY(%(threads)s)"

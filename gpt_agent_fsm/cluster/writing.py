@@ -197,7 +197,7 @@ class OwnedStore:
 
     def commands_after(self, thread_id: str, number: int) -> list[tuple[int, Command]]:
         """Return the waiting commands with a number above `number`, in order."""
-        with self._database.transaction() as connection:
+        with self._database.asking() as connection:
             rows = run(connection, tables.COMMANDS, thread=thread_id, after=number).all()
         return [(row.number, codec.decode_command(row.command)) for row in rows]
 

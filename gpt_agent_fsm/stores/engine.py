@@ -161,9 +161,7 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: in
     url = url.update_query_dict({key: value for key, value in _POSTGRESQL_DEFAULTS.items() if key not in url.query})
     try:
         writing, reading = (
-            sa.create_engine(
-                url, hide_parameters=True, pool_pre_ping=True, pool_recycle=1800, **_pool(size, limit), **options
-            )
+            sa.create_engine(url, hide_parameters=True, pool_recycle=1800, **_pool(size, limit), **options)
             for size, options in ((writers, {}), (READERS, {"isolation_level": "REPEATABLE READ"}))
         )
         from gpt_agent_fsm.stores import postgresql  # noqa: PLC0415 - an extra
@@ -177,9 +175,14 @@ def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: in
     def prepare(connection: postgresql.LimitedConnection, _record: object) -> None:
         postgresql.prepare(connection, lock_timeout, idle_timeout)
 
+    def check(connection: postgresql.LimitedConnection, _record: object, _proxy: object) -> None:
+        if not postgresql.is_open(connection):
+            raise sa.exc.DisconnectionError("the server has closed the connection")  # the pool makes a new one
+
     for engine in (writing, reading):
         sa.event.listen(engine, "do_connect", connect)
         sa.event.listen(engine, "connect", prepare)
+        sa.event.listen(engine, "checkout", check)
     # If a password contains a bare @, its end stands before the host.
     host = (url.host or "").rpartition("@")[2]
     name = f"the PostgreSQL database {url.database or ''} at {host or 'the local socket'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import selectors
 import time
 from collections.abc import Generator
 from typing import Any, TypeVar
@@ -11,7 +12,7 @@ import psycopg
 
 from gpt_agent_fsm.stores.limit import Limit
 
-__all__ = ["LimitedConnection", "connect", "prepare"]
+__all__ = ["LimitedConnection", "connect", "is_open", "prepare"]
 
 T = TypeVar("T")
 
@@ -75,6 +76,27 @@ def prepare(connection: LimitedConnection, lock_timeout: float, idle_timeout: fl
     connection.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(idle_timeout)}")
     connection.execute(_FLUSH_EVERY_COMMIT)
     connection.commit()
+
+
+def is_open(connection: LimitedConnection) -> bool:
+    """Return whether the server still has an idle connection. Usually asks nobody.
+
+    A server that ends a connection says so, and sends nothing else to an idle one but rare notices. So only if
+    something has come, a query finds out what it is. To ask before each transaction would take as long as the
+    statement of a short transaction.
+    """
+    if connection.closed:
+        return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), selectors.EVENT_READ)
+        if not selector.select(0):
+            return True
+    try:
+        connection.execute(";")
+        connection.rollback()
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _milliseconds(seconds: float) -> int:

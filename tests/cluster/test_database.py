@@ -1,12 +1,15 @@
-"""What handles read of a thread, in one statement."""
+"""What handles and workers read of a thread, in one statement."""
+
+import contextlib
 
 import attrs
 import pytest
 
 from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.machine.queue import Queue, QueuedMessage
+from gpt_agent_fsm.stores import SQLStore
 from tests.cluster.helpers import query
-from tests.stores.helpers import an_event, busy, say
+from tests.stores.helpers import an_event, busy, commit, idle, say
 
 TEXTS = ["plain", 'a "quoted" \\ text\n', "\N{SNOWMAN} and \N{GRINNING FACE}", "half a pair: \ud83d", ""]
 
@@ -26,11 +29,19 @@ def reader(process):
     return process.database.reader
 
 
-def test_the_news_of_a_thread_is_what_a_transaction_of_several_statements_reads(reader):
-    news = reader.news("thread_1", after=0, limit=500)
-    assert news == reader.load("thread_1")
-    assert [message.content for message in news.snapshot.queue] == TEXTS
-    assert [command.content for _, command in news.inbox] == TEXTS
+def test_a_thread_is_read_as_a_store_with_several_statements_reads_it(reader, process):
+    saved = reader.load("thread_1")
+    with contextlib.closing(SQLStore(process.url, read_only=True)) as usual:
+        assert saved == usual.load("thread_1")
+    assert saved == reader.news("thread_1", after=0, limit=500)
+    assert [message.content for message in saved.snapshot.queue] == TEXTS
+    assert [command.content for _, command in saved.inbox] == TEXTS
+
+
+def test_the_records_of_a_thread_that_is_read_are_those_that_were_not_announced(reader, process):
+    process.store.announced("thread_1", 3)
+    commit(process.store, idle())
+    assert [record.seq for record in reader.load("thread_1").unannounced] == [4]
 
 
 def test_the_news_of_a_thread_has_one_page_of_the_records_after_a_number(reader):

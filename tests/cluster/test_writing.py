@@ -259,7 +259,7 @@ def test_a_repeated_commit_without_events_returns_none(process, lease):
 
 
 def test_the_connection_that_breaks_during_a_commit_is_replaced(process, lease, url):
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'gpt-agent-fsm'"
+    cut = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = 'gpt-agent-fsm'"
     commit(process.store, idle(), an_event())
     query(url, cut)
     assert [record.seq for record in commit(process.store, idle(), an_event())] == [2]

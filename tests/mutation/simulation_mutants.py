@@ -197,7 +197,7 @@ MUTANTS = {
     "a worker that has lost its lease sends": _Mutant(
         ClusterLease.holds, "return not self.is_lost and self", "return True or self", cluster=True
     ),
-    # The fence is a part of a SQL statement, so these two mutants change what the simulated tables do. The tests of the
+    # The fence is a part of a SQL statement, so these mutants change what the simulated tables do. The tests of the
     # cluster's store concern the real statement.
     "a former owner writes": _Mutant(
         MemoryTables._commit,
@@ -212,10 +212,7 @@ MUTANTS = {
         cluster=True,
     ),
     "a claim takes a thread from a live owner": _Mutant(
-        Leases._claim,
-        "row is None or (row.worker and run(connection, tables.IS_ALIVE, worker=row.worker).scalar_one())",
-        "row is None",
-        cluster=True,
+        MemoryTables._claim, "owner is None or owner.worker in self._all.workers", "owner is None", cluster=True
     ),
     "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
     "a former driver writes under the lease of the next one": _Mutant(

@@ -131,7 +131,7 @@ def test_a_lost_connection_is_replaced(store, url):
     commit(store, idle())
     with psycopg.connect(url, autocommit=True) as admin:
         cut = (
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
             " WHERE application_name = 'gpt-agent-fsm' AND pid <> pg_backend_pid()"
         )
         admin.execute(cut)

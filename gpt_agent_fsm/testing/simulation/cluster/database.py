@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -52,6 +53,10 @@ class NodeDatabase:
             raise Crash
         if fails:
             raise StoreError("The simulated database has not answered.")
+
+    def asking(self) -> AbstractContextManager[MemoryTables]:
+        """See `ClusterDatabase.asking`."""
+        return self.transaction()
 
     def check_open(self) -> None:
         """See `ClusterDatabase.check_open`."""

@@ -119,7 +119,6 @@ class MemoryTables:
             tables.INTRODUCE_THREAD: self._introduce_thread,
             tables.INTRODUCE_OWNER: lambda thread: self._none(self._all.owners.setdefault(thread, _Owner())),
             tables.LOCK: self._lock,
-            tables.IS_ALIVE: lambda worker: [Row(alive=worker in self._all.workers)],
             tables.CLAIM: self._claim,
             tables.RELEASE: self._release,
             tables.IS_COMMITTED: self._is_committed,
@@ -224,7 +223,9 @@ class MemoryTables:
         return () if owner is None else [Row(worker=owner.worker, epoch=owner.epoch)]
 
     def _claim(self, thread: str, worker: str) -> Iterable[Row]:
-        owner = self._all.owners[thread]
+        owner = self._all.owners.get(thread)
+        if owner is None or owner.worker in self._all.workers:
+            return ()
         owner.worker, owner.commits, owner.offered_at = worker, 0, _NEVER
         owner.epoch += 1
         return [Row(epoch=owner.epoch)]
