@@ -12,7 +12,7 @@ import psycopg
 
 from gpt_agent_fsm.stores.limit import Limit
 
-__all__ = ["LimitedConnection", "connect", "is_open", "prepare"]
+__all__ = ["LimitedConnection", "connect", "has_spoken", "is_open", "prepare"]
 
 T = TypeVar("T")
 
@@ -78,19 +78,23 @@ def prepare(connection: LimitedConnection, lock_timeout: float, idle_timeout: fl
     connection.commit()
 
 
-def is_open(connection: LimitedConnection) -> bool:
-    """Return whether the server still has an idle connection. Usually asks nobody.
+def has_spoken(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    """Return whether a server has sent something to an idle connection, or the connection is closed. Asks nobody.
 
-    A server that ends a connection says so, and sends nothing else to an idle one but rare notices. So only if
-    something has come, a query finds out what it is. To ask before each transaction would take as long as the
-    statement of a short transaction.
+    A server that ends a connection says so, and sends nothing else to an idle one but rare notices. To ask it before
+    each transaction would take as long as the statement of a short transaction.
     """
     if connection.closed:
-        return False
+        return True
     with selectors.DefaultSelector() as selector:
         selector.register(connection.fileno(), selectors.EVENT_READ)
-        if not selector.select(0):
-            return True
+        return bool(selector.select(0))
+
+
+def is_open(connection: LimitedConnection) -> bool:
+    """Return whether the server still has an idle connection. Asks it only if it has said something."""
+    if not has_spoken(connection):
+        return True
     try:
         connection.execute(";")
         connection.rollback()
