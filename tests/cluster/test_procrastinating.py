@@ -5,11 +5,18 @@ import gc
 import threading
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from gpt_agent_fsm.cluster.procrastinating import ProcrastinatePlacer
 from gpt_agent_fsm.errors import StoreError
 from tests.cluster.helpers import PATIENCE, offered, query
 from tests.cluster.worlds import wait_until
+
+# The call returns when the connections are closed.
+CUT = """
+SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
 
 
 class Owner:
@@ -145,6 +152,30 @@ def test_an_error_of_a_task_that_nobody_awaits_is_no_error_in_the_log(process, w
         assert noted.wait(PATIENCE)
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio" and record.levelno > 10] == []
     assert "a part of the job queue has failed: OSError" in caplog.text
+
+
+def test_a_job_is_taken_without_a_question_whether_the_connection_is_there(process, work, monkeypatch):
+    asked = []
+
+    async def ask(connection):
+        asked.append(connection)
+
+    monkeypatch.setattr(AsyncConnectionPool, "check_connection", staticmethod(ask))
+    owner = Owner()
+    work(owner)
+    for number in (1, 2, 3):
+        offer(process, f"thread_{number}")
+        owner.wait_for(number)
+    assert asked == []
+
+
+def test_threads_are_taken_after_all_connections_were_cut(process, work):
+    owner = Owner()
+    work(owner)
+    for number in (1, 2):
+        offer(process, f"thread_{number}")
+        owner.wait_for(number)
+        query(process.url, CUT)
 
 
 def test_the_tables_are_made_once(process, make_process):
