@@ -87,10 +87,12 @@ VALUES (%(thread)s, %(settled)s, false, NULL, 0, 0, 0, %(snapshot)s) ON CONFLICT
 """
 INTRODUCE_OWNER = "INSERT INTO gpt_agent_owners (thread_id, accepted) VALUES (%(thread)s, 0) ON CONFLICT DO NOTHING"
 LOCK = "SELECT worker, epoch FROM gpt_agent_owners WHERE thread_id = %(thread)s FOR UPDATE"
-# The thread was locked by a statement before this one, which therefore sees every worker that may own it.
+# The thread was locked by a statement before this one, which therefore sees every worker that may own it. A worker that
+# was removed claims nothing until it has a new name.
 CLAIM = """
 UPDATE gpt_agent_owners SET worker = %(worker)s, epoch = epoch + 1, commits = 0, offered_at = NULL
 WHERE thread_id = %(thread)s AND NOT EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = gpt_agent_owners.worker)
+AND EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = %(worker)s)
 RETURNING epoch
 """
 RELEASE = """
@@ -150,7 +152,7 @@ WITH fence AS (
     FROM fence f, unnest(%(numbers)s::bigint[], %(messages)s::text[]) AS m (number, message)
     ON CONFLICT (thread_id, number) DO UPDATE SET message = excluded.message
 )
-SELECT (SELECT last_seq FROM saved) AS last_seq FROM fence
+SELECT last_seq FROM saved
 """
 SAVE_MARK = """
 UPDATE gpt_agent_threads SET announced = GREATEST(announced, %(mark)s),

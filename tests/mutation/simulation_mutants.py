@@ -212,7 +212,7 @@ MUTANTS = {
         cluster=True,
     ),
     "a claim takes a thread from a live owner": _Mutant(
-        MemoryTables._claim, "owner is None or owner.worker in self._all.workers", "owner is None", cluster=True
+        MemoryTables._claim, "owner.worker in self._all.workers or worker", "worker", cluster=True
     ),
     "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
     "a former driver writes under the lease of the next one": _Mutant(

@@ -224,7 +224,7 @@ class MemoryTables:
 
     def _claim(self, thread: str, worker: str) -> Iterable[Row]:
         owner = self._all.owners.get(thread)
-        if owner is None or owner.worker in self._all.workers:
+        if owner is None or owner.worker in self._all.workers or worker not in self._all.workers:
             return ()
         owner.worker, owner.commits, owner.offered_at = worker, 0, _NEVER
         owner.epoch += 1
