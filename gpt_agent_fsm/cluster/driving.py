@@ -27,6 +27,9 @@ HEARTBEAT = 2.0
 """Seconds between two heartbeats of a worker, which also search for threads without an owner."""
 _PATIENCE = 3.0
 """Seconds after which a thread is offered again, if a worker was found for it and has not claimed it."""
+_CLAIMS_FIRST = 1.0
+"""Seconds for which the thread of a dead worker waits after its claim. A worker leaves many threads behind, and each of
+them should have a new worker before the new workers are busy with some of them."""
 _REST = 1.0
 """Seconds for which a worker keeps a thread that rests. The next message often comes soon."""
 
@@ -104,7 +107,7 @@ class Driving:
         if lease is None:
             return False
         try:
-            self.roster.own(thread_id, lease)
+            self.roster.own(thread_id, lease, pause=_CLAIMS_FIRST if lease.after_death else 0.0)
         except BaseException:
             self.leases.release(lease, more=True)
             raise

@@ -57,6 +57,7 @@ class ClusterLease:
         attempt: the content of the commit whose outcome is unknown; None if there is none.
         mark: the number of the last record that this process has announced; 0 if it has announced none.
         on_release: called once when the lease has ended.
+        after_death: True if the worker before has not released the thread.
     """
 
     thread_id: str
@@ -64,6 +65,7 @@ class ClusterLease:
     epoch: int
     clock: Clock
     on_release: Callable[[], object]
+    after_death: bool = False
     commits: int = 0
     attempt: object = None
     mark: int = 0
@@ -174,8 +176,7 @@ class Leases:
         with self._lock:
             self._claiming[thread_id] += 1
         try:
-            epoch = self._claim(thread_id, worker)
-            lease = None if epoch is None else ClusterLease(thread_id, worker, epoch, self._clock, on_release)
+            lease = self._claim(thread_id, worker, on_release)
             if lease is not None:
                 with self._lock:
                     self._held[thread_id] = lease
@@ -189,12 +190,15 @@ class Leases:
                 self._claiming -= Counter((thread_id,))
         return lease
 
-    def _claim(self, thread_id: str, worker: Worker) -> int | None:
-        """Claim a thread for this worker. Return the new epoch, or None if the thread cannot be claimed."""
+    def _claim(self, thread_id: str, worker: Worker, on_release: Callable[[], object]) -> ClusterLease | None:
+        """Claim a thread for this worker. Return the lease, or None if the thread cannot be claimed."""
         with self._database.transaction() as connection:
-            run(connection, tables.LOCK, thread=thread_id)
+            before = run(connection, tables.LOCK, thread=thread_id).one_or_none()
             epoch = run(connection, tables.CLAIM, thread=thread_id, worker=worker.id).scalar_one_or_none()
-            return None if epoch is None else int(epoch)
+        if before is None or epoch is None:
+            return None
+        after_death = before.worker is not None
+        return ClusterLease(thread_id, worker, int(epoch), self._clock, on_release, after_death)
 
     def release(self, lease: Lease, *, more: bool) -> None:
         """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing."""

@@ -202,8 +202,10 @@ class Roster:
         if unfinished:
             log.info("unfinished threads resumed: %d, in %.2f s", len(unfinished), time.perf_counter() - began)
 
-    def own(self, thread_id: str, lease: Lease, saved: Saved | None = None) -> None:
+    def own(self, thread_id: str, lease: Lease, saved: Saved | None = None, *, pause: float = 0.0) -> None:
         """Drive a thread that was handed over. `saved`: the thread's data in the store, if the caller has read them.
+
+        The first tick begins after `pause` seconds.
 
         In three cases, the lease is released and no driver is made: the store does not know the thread, the thread
         already has a driver here, or the roster was closed. If a former driver is still in its last tick, the new
@@ -215,6 +217,8 @@ class Roster:
             return
         shift = self._make_shift(saved.snapshot, self._settings)
         driver = shift.driver
+        if pause:
+            shift.begins_at = self.scheduler.clock.monotonic() + pause
         with driver.lock, driver.door:
             with self._lock:
                 refused = self._closed or thread_id in self._shifts

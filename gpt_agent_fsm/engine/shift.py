@@ -18,6 +18,7 @@ class Shift:
 
     Attributes:
         due: while there is a trace hook, when the next tick is due, in monotonic seconds; None if this is not known.
+        begins_at: when the first tick may begin, in monotonic seconds. The end of the driver does not wait for it.
         rests_since: since when the driver is at rest, in monotonic seconds, if this is measured.
 
     Args:
@@ -27,11 +28,16 @@ class Shift:
     driver: Driver
     _tick: Callable[[Shift], float | None]
     _trace: Trace
+    begins_at: float = 0.0
     due: float | None = attrs.field(default=None, init=False)
     rests_since: float | None = attrs.field(default=None, init=False)
 
     def tick(self) -> float | None:
         """See `Task.tick`."""
+        if self.begins_at and self.driver.stop_reason is None:
+            if self._trace.clock.monotonic() < self.begins_at:
+                return self.begins_at
+            self.begins_at = 0.0
         if not self._trace.hooks:
             return self._tick(self)
         since, (due, self.due) = self._trace.clock.monotonic(), (self.due, None)

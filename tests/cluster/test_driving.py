@@ -6,9 +6,10 @@ import pytest
 
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.cluster import driving as module
+from gpt_agent_fsm.cluster import tables
 from gpt_agent_fsm.machine.inputs import CancelRun
 from gpt_agent_fsm.stores import codec
-from tests.cluster.helpers import PATIENCE, Fails, query
+from tests.cluster.helpers import PATIENCE, Fails, expire, query
 from tests.cluster.worlds import ASSISTANT, drives, driving, wait_until, wait_until_free
 from tests.stores.helpers import say
 
@@ -54,7 +55,7 @@ def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
     wait_until_free(world)
     ended = []
 
-    def fail(*_args):
+    def fail(*_args, **_options):
         raise errors.StoreError("no connection")
 
     monkeypatch.setattr(driving(worker).roster, "own", fail)
@@ -64,6 +65,21 @@ def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
     assert not drives(worker, agent.thread_id)
     monkeypatch.undo()
     assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
+
+
+def test_the_threads_of_a_dead_worker_are_all_claimed_before_the_work_on_them_begins(world, worker, held, monkeypatch):
+    rests = world.open().start(ASSISTANT)
+    rests.wait(PATIENCE)
+    wait_until(lambda: not drives(worker, rests.thread_id))
+    other, pauses = world.open_worker(), {}
+    monkeypatch.setattr(driving(other).roster, "own", lambda thread_id, _, pause: pauses.update({thread_id: pause}))
+    assert driving(other).own(rests.thread_id, nothing)
+    monkeypatch.setattr(driving(worker), "beat", nothing)
+    expire(world.url, driving(worker).leases.worker_id)
+    query(world.url, tables.BURY)
+    driving(other).own(held.thread_id, nothing)
+    wait_until(lambda: held.thread_id in pauses)
+    assert pauses == {rests.thread_id: 0.0, held.thread_id: module._CLAIMS_FIRST}
 
 
 def test_the_status_names_the_threads_of_a_worker(world, worker, held):

@@ -246,6 +246,24 @@ def test_a_late_worker_cannot_commit(process, other):
     assert len(other.store.history("thread_1")) == 2
 
 
+def test_a_worker_that_was_removed_claims_nothing_until_it_has_a_new_name(process):
+    process.make_thread()
+    process.lapse()
+    assert process.leases.claim("thread_1") is None
+    process.leases.heartbeat(())
+    assert process.leases.claim("thread_1").worker.id == process.leases.worker_id
+
+
+def test_a_lease_says_whether_the_worker_before_is_dead(process, other):
+    process.make_thread()
+    first = process.leases.claim("thread_1")
+    process.leases.release(first, more=True)
+    second = process.leases.claim("thread_1")
+    process.lapse()
+    third = other.leases.claim("thread_1")
+    assert [lease.after_death for lease in (first, second, third)] == [False, False, True]
+
+
 def test_a_worker_that_is_late_but_was_not_noticed_keeps_its_threads(process):
     process.make_thread()
     lease, name = process.leases.claim("thread_1"), process.leases.worker_id

@@ -207,6 +207,26 @@ def test_a_thread_that_is_handed_over_continues_from_the_store(world):
     assert world.roster.get(thread_id).announcer.sender.alive
 
 
+def test_a_thread_that_is_handed_over_with_a_pause_begins_after_it(world):
+    thread_id = left(world)
+    world.store.accept(thread_id, inputs.AddUserMessage(key="k", content="Said while it waited"))
+    world.roster.own(thread_id, world.owner.claim(thread_id), pause=10.0)
+    world.scheduler.advance(5)
+    world.roster.tick_soon(thread_id)
+    world.scheduler.advance(4.9)
+    assert posted(world, thread_id) == []
+    world.scheduler.advance(5)
+    assert posted(world, thread_id) == ["Said while it waited"]
+
+
+def test_a_thread_that_is_let_go_does_not_wait_for_the_end_of_its_pause(world):
+    thread_id = left(world)
+    world.roster.own(thread_id, world.owner.claim(thread_id), pause=10.0)
+    world.roster.remove(world.roster.get(thread_id), "shutdown")
+    world.scheduler.settle()
+    assert world.owner.leases == {}
+
+
 def test_a_thread_that_the_store_does_not_know_is_not_driven_and_its_lease_is_given_back(world):
     world.owner.hand_over("thread_0")
     assert world.roster.drivers == ()
