@@ -1,6 +1,7 @@
 """One worker: which threads it takes, its heart, and how it lets go."""
 
 import logging
+import threading
 
 import pytest
 
@@ -70,11 +71,12 @@ def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
 def test_the_threads_of_a_dead_worker_are_all_claimed_before_the_work_on_them_begins(world, worker, held, monkeypatch):
     rests = world.open().start(ASSISTANT)
     rests.wait(PATIENCE)
-    wait_until(lambda: not drives(worker, rests.thread_id))
     other, pauses = world.open_worker(), {}
     monkeypatch.setattr(driving(other).roster, "own", lambda thread_id, _, pause: pauses.update({thread_id: pause}))
-    assert driving(other).own(rests.thread_id, nothing)
-    monkeypatch.setattr(driving(worker), "beat", nothing)
+    wait_until(lambda: driving(other).own(rests.thread_id, nothing))  # when the first worker has released it
+    beaten = threading.Event()
+    monkeypatch.setattr(driving(worker), "beat", beaten.set)
+    assert beaten.wait(PATIENCE), "the last beat has ended"
     expire(world.url, driving(worker).leases.worker_id)
     query(world.url, tables.BURY)
     driving(other).own(held.thread_id, nothing)
