@@ -48,7 +48,8 @@ def test_a_commit_that_is_repeated_takes_effect_once(proxy, store, passed_on):
     proxy.cut_next_commit(passed_on=passed_on)
     with pytest.raises(StoreError, match=UNKNOWN):
         commit(store, busy(), an_event())
-    with pytest.raises(StoreError, match="cannot be reached"):
+    # On a busy machine, the proxy may not even refuse the connection in time.
+    with pytest.raises(StoreError, match=r"cannot be reached|did not answer"):
         commit(store, busy(), an_event())
     proxy.be_back()
     assert [record.seq for record in commit(store, busy(), an_event())] == [1]
