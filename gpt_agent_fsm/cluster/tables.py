@@ -170,7 +170,8 @@ SELECT t.thread_id, t.snapshot, t.due, t.last_seq,
 FROM gpt_agent_queue q WHERE q.thread_id = t.thread_id) AS queue,
 (SELECT coalesce(json_agg(json_build_object('number', i.number, 'command', i.command) ORDER BY i.number), '[]')
 FROM gpt_agent_inbox i WHERE i.thread_id = t.thread_id) AS inbox,
-(SELECT coalesce(json_agg(json_build_object('seq', e.seq, 'at', e.at, 'kind', e.kind, 'body', e.body)), '[]')
+(SELECT coalesce(json_agg(json_build_object('seq', e.seq, 'at', e.at, 'kind', e.kind, 'body', e.body)
+ORDER BY e.seq), '[]')
 FROM (SELECT seq, at, kind, body FROM gpt_agent_events
 WHERE thread_id = t.thread_id AND seq > COALESCE(%(after)s::bigint, t.announced)
 ORDER BY seq LIMIT %(most)s::bigint) AS e) AS records

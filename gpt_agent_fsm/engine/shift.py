@@ -28,7 +28,7 @@ class Shift:
     driver: Driver
     _tick: Callable[[Shift], float | None]
     _trace: Trace
-    begins_at: float = 0.0
+    begins_at: float = attrs.field(default=0.0, init=False)
     due: float | None = attrs.field(default=None, init=False)
     rests_since: float | None = attrs.field(default=None, init=False)
 
@@ -62,7 +62,7 @@ class Shift:
 
     def note_wake(self) -> None:
         """Note that a tick is due now. Otherwise the wait of a woken driver for a worker would not count as late."""
-        now = self._trace.clock.monotonic()
+        now = max(self._trace.clock.monotonic(), self.begins_at)
         self.due = now if self.due is None else min(self.due, now)
 
     def describe(self) -> str:

@@ -219,6 +219,16 @@ def test_a_thread_that_is_handed_over_with_a_pause_begins_after_it(world):
     assert posted(world, thread_id) == ["Said while it waited"]
 
 
+def test_the_pause_of_a_thread_that_is_handed_over_does_not_count_as_late(world):
+    thread_id, ticks = left(world), []
+    world.roster.trace.add(lambda name, info: ticks.append(info["late"]) if name == "tick" else None)
+    world.roster.own(thread_id, world.owner.claim(thread_id), pause=10.0)
+    world.scheduler.advance(4)
+    world.roster.tick_soon(thread_id)
+    world.scheduler.advance(7)
+    assert ticks[0] == 0
+
+
 def test_a_thread_that_is_let_go_does_not_wait_for_the_end_of_its_pause(world):
     thread_id = left(world)
     world.roster.own(thread_id, world.owner.claim(thread_id), pause=10.0)
