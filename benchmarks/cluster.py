@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import attrs
+
 from benchmarks.clients import ASSISTANT, assistants_backend, check
 from benchmarks.processes import cpu
 from benchmarks.serving import ROOT, command, server
@@ -26,7 +28,7 @@ from gpt_agent_fsm.ports import Store
 from gpt_agent_fsm.stores import SQLStore
 from gpt_agent_fsm.testing.postgresql import a_postgresql
 
-_SETTINGS = Settings(heartbeat_interval=0.02, workers=16)
+SETTINGS = Settings(heartbeat_interval=0.02, workers=16)
 _FEW, _MANY = 2, 32
 """How many polls each of the two stops of a run takes."""
 
@@ -36,17 +38,21 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-def be_worker(url: str, base_url: str) -> None:
+def be_worker(url: str, base_url: str, pace: float | None) -> None:
     """Drive threads until the input ends, and print the CPU seconds at each line of it."""
-    with Runtime(assistants_backend(base_url), _SETTINGS, Cluster(url, drive=True), tools=[add]):
+    settings = attrs.evolve(SETTINGS, requests_per_minute=pace)
+    with Runtime(assistants_backend(base_url), settings, Cluster(url, drive=True), tools=[add]):
         print("ready", flush=True)
         for _ in sys.stdin:
             print(cpu(), flush=True)
 
 
 @contextlib.contextmanager
-def _workers(count: int, url: str, base_url: str) -> Iterator[list[subprocess.Popen[str]]]:
-    line = command("cluster", "--worker", url, base_url)
+def workers_of(
+    url: str, base_url: str, count: int, *, pace: float | None = None
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start workers of a cluster, and end them after the `with` block. `pace`: `Settings.requests_per_minute`."""
+    line = command("cluster", "--worker", url, base_url, *(() if pace is None else ("--pace", pace)))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     started = [subprocess.Popen(line, cwd=ROOT, **pipes) for _ in range(count)]  # type: ignore[call-overload]  # noqa: S603
     for each in started:
@@ -74,8 +80,8 @@ def measure(count: int, url: str, base_url: str, conversations: int, turns: int)
     with contextlib.ExitStack() as stack:
         store: Store = Cluster(url) if count else SQLStore(url)
         tools = [] if count else [add]
-        runtime = stack.enter_context(Runtime(assistants_backend(base_url), _SETTINGS, store, tools=tools))
-        workers = stack.enter_context(_workers(count, url, base_url))
+        runtime = stack.enter_context(Runtime(assistants_backend(base_url), SETTINGS, store, tools=tools))
+        workers = stack.enter_context(workers_of(url, base_url, count))
         agents = [runtime.start(ASSISTANT) for _ in range(conversations)]
         _talk(agents, 1, _FEW)  # what is loaded late is loaded now
         used, since = _cpu_of_all(workers), time.monotonic()
@@ -100,11 +106,12 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster")
     parser.add_argument("--worker", nargs=2, metavar=("URL", "BASE_URL"), help=argparse.SUPPRESS)
+    parser.add_argument("--pace", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--conversations", type=int, default=64)
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     if options.worker:
-        be_worker(*options.worker)
+        be_worker(*options.worker, options.pace)
         return
     print("| | turns/s | CPU for each turn | CPU for each poll |\n|---|---|---|---|")
     with a_postgresql() as database, server("turn_server") as base_url:
