@@ -7,6 +7,7 @@ missed the news finds the change at its next heartbeat.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,8 @@ class ClusterAccount:
         self._pace = None if per_minute is None else Pace(clock, per_minute)
         self._known = 0
         """The number of changes of the row that this process has taken into account."""
+        self._looking = threading.Lock()
+        """Held during a look, so that what an earlier look has read does not replace what a later one has."""
         with database.transaction() as connection:
             run(connection, INTRODUCE, name=name)
         self.gate: Gate = Gate(clock, settings, self)
@@ -122,8 +125,6 @@ class ClusterAccount:
     def _change(self, statement: str, **values: Any) -> None:  # noqa: ANN401 - SQL values
         row = self._update(statement, **values)
         if row is not None:
-            if row[0] == self._known + 1:
-                self._known = row[0]
             self._tell(self.name)
 
     def _update(self, statement: str, **values: Any) -> Any:  # noqa: ANN401 - a row
@@ -137,7 +138,14 @@ class ClusterAccount:
     # --- what other processes tell -----------------------------------------------------------------------------
 
     def look(self) -> None:
-        """Take over what other processes have learned. Raises `StoreError` if the database fails."""
+        """Take over what other processes have learned. Raises `StoreError` if the database fails.
+
+        This process also sees its own changes again, because a look may be in progress while it makes them.
+        """
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         with self._database.asking() as connection:
             row = run(connection, LOOK, name=self.name, known=self._known).one_or_none()
         if row is None:

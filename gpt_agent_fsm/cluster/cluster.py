@@ -28,11 +28,15 @@ from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import AccountBackend, Backend, Record, Saved, ThreadRow, Usage, offers
+from gpt_agent_fsm.stores.engine import with_defaults
 from gpt_agent_fsm.stores.holder import Holder
 
 __all__ = ["Cluster"]
 
 _NOTIFY = "SELECT pg_notify(%(channel)s, p) FROM unnest(%(payloads)s::text[]) AS p"
+
+_KEEPALIVES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
+"""A connection that only listens sends nothing, so it would not notice for hours that the server's machine is gone."""
 
 _followed_lock = threading.Lock()
 _followed: weakref.WeakValueDictionary[str, Followed] = weakref.WeakValueDictionary()
@@ -90,7 +94,7 @@ class Cluster:
         if type(concurrency) is not int or concurrency < 1:
             raise ValueError(f"Cluster: concurrency must be a whole number from 1 up, not {concurrency!r}")
         database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
-        conninfo = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        conninfo = with_defaults(sa.make_url(url), _KEEPALIVES).set(drivername="postgresql").render_as_string(False)
         placer = ProcrastinatePlacer(conninfo)
         try:
             with database.transaction() as connection:
@@ -165,7 +169,7 @@ class Cluster:
         handles.start()
 
     def _connect_ear(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._conninfo, autocommit=True, connect_timeout=10, application_name="gpt-agent-fsm")
+        return psycopg.connect(self._conninfo, autocommit=True)
 
     def _tell_command(self, thread_id: str) -> None:
         """Tell the owner of a thread that a command was accepted, and everybody else, too."""

@@ -14,7 +14,7 @@ from gpt_agent_fsm.ports import Saved
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.rows import saved_of
 from gpt_agent_fsm.stores.sql import SQLStore
-from gpt_agent_fsm.stores.store_errors import as_store_error, to_store_error
+from gpt_agent_fsm.stores.store_errors import OUTCOME_UNKNOWN, as_store_error, to_store_error
 
 __all__ = ["ClusterDatabase", "ClusterReader"]
 
@@ -78,10 +78,10 @@ class ClusterDatabase:
             raise
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self, *, doubt: str = OUTCOME_UNKNOWN) -> Iterator[sa.Connection]:
         """Run the `with` block in one transaction. Errors of the database are raised as `StoreError`.
 
-        If it is unknown whether the transaction took effect, the error says so.
+        If it is unknown whether the transaction took effect, the error ends with the sentence `doubt`.
         """
         self.origin.check()
         self.check_open()
@@ -94,7 +94,7 @@ class ClusterDatabase:
             try:
                 connection.commit()
             except Exception as error:
-                raise to_store_error(error, self.name, known=False) from error
+                raise to_store_error(error, self.name, doubt) from error
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[sa.Connection]:

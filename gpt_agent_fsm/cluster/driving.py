@@ -15,8 +15,9 @@ from gpt_agent_fsm.cluster.placing import Placer, Placing
 from gpt_agent_fsm.cluster.writing import Accepting, Announced, OwnedStore
 from gpt_agent_fsm.engine.context import driven_elsewhere
 from gpt_agent_fsm.engine.handles import HandleParts
+from gpt_agent_fsm.engine.protocols import Lease
 from gpt_agent_fsm.engine.roster import Roster
-from gpt_agent_fsm.errors import StoreError
+from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.logs import Log, get_logger
 
 __all__ = ["Driving", "WorkerStatus"]
@@ -78,7 +79,10 @@ class Driving:
         self.leases: Leases = Leases(database, clock, concurrency, self._tick_soon, placer)
         store = OwnedStore(database, self.leases.of, accepting.accept, news)
         self.roster: Roster = parts.make_roster(store, lambda _: self.leases, _REST, self.account.gate)
+        self._heard: set[str] = set()
+        """Threads of which news came after they were claimed, and before their drivers were there."""
         self._stopped = threading.Event()
+        self._has_given_up = False
         self._heart = threading.Thread(target=self._beat, name="gpt-agent-fsm-heart", daemon=True)
         self._placing: Placing | None = None
 
@@ -103,15 +107,34 @@ class Driving:
 
     def own(self, thread_id: str, done: Callable[[], None]) -> bool:
         """See `placing.Own`."""
-        lease = self.leases.claim(thread_id, done)
-        if lease is None:
-            return False
+        lease = None
         try:
+            lease = self.leases.claim(thread_id, done)
+            if lease is None:
+                return False
             self.roster.own(thread_id, lease, pause=_CLAIMS_FIRST if lease.after_death else 0.0)
-        except BaseException:
-            self.leases.release(lease, more=True)
-            raise
+        except BaseException as error:
+            if lease is not None:
+                lease.was_useless = True
+                self.leases.release(lease, more=True)
+            if not isinstance(error, Exception):
+                raise
+            # A worker of another version may be able to drive the thread, or this one after a moment.
+            known = isinstance(error, StoreError)
+            log.warning("%s is not driven here, and is offered again: %s", thread_id, error, exc_info=not known)
+            return False
+        if lease.is_lost:
+            self._let_go(lease)
+        elif thread_id in self._heard:
+            self._heard.discard(thread_id)
+            self.note_commands(thread_id)
         return True
+
+    def _let_go(self, lease: Lease) -> None:
+        """Remove the driver of a lost lease, if it is there."""
+        driver = self.roster.get(lease.thread_id)
+        if driver is not None and driver.lease is lease:
+            self.roster.remove(driver, "store_taken", driven_elsewhere(lease.thread_id))
 
     def note_commands(self, thread_id: str) -> None:
         """Let the driver of a thread look into its inbox, if it is here."""
@@ -119,6 +142,8 @@ class Driving:
         if driver is not None:
             driver.note_commands()
             self.roster.tick_soon(thread_id)
+        elif self.leases.of(thread_id) is not None:
+            self._heard.add(thread_id)
 
     def note_all_commands(self) -> None:
         """Let the drivers look into all inboxes in which commands wait."""
@@ -139,25 +164,36 @@ class Driving:
     def beat(self) -> None:
         """Renew the leases, release lost threads, and search for threads without an owner.
 
-        If an upgrade of the tables was finished for which this process is too old, drive nothing from now on.
+        Drive nothing from now on if an upgrade of the tables was finished for which this process is too old, or if a
+        `SQLStore` has the database.
         """
-        with self._database.asking() as connection:
-            too_old = upgrades.reason(connection)
-        if too_old:
-            log.error("this worker stops: %s", too_old)
-            self.stop()
+        if self._has_given_up:
             return
-        for lease in self.leases.heartbeat(self.leases.held):
-            driver = self.roster.get(lease.thread_id)
-            if driver is not None and driver.lease is lease:
-                self.roster.remove(driver, "store_taken", driven_elsewhere(lease.thread_id))
-        # This comes after the renewal of the leases, which a problem of the job queue must not delay.
+        try:
+            # The renewal comes first. Neither readers nor a problem of the job queue may delay it.
+            for lease in self.leases.heartbeat(self.leases.held):
+                self._let_go(lease)
+        except StoreTaken as error:
+            self._give_up(str(error))
+        finally:
+            # Even if this failed, because the tables may no longer be those that this version knows.
+            with self._database.asking() as connection:
+                too_old = upgrades.reason(connection)
+            if too_old:
+                self._give_up(too_old)
+        if self._has_given_up:
+            return
         with self._database.transaction() as connection:
             self._placer.clean_up(connection)
         if offered := self.leases.sweep(_PATIENCE):
             log.info("%d threads had work and no owner; workers were asked for", offered)
         self.note_all_commands()
         self.account.look()
+
+    def _give_up(self, reason: str) -> None:
+        log.error("this worker stops: %s", reason)
+        self._has_given_up = True
+        self.stop()
 
     # --- the end ----------------------------------------------------------------------------------------------
 

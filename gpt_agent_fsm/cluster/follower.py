@@ -97,6 +97,7 @@ class Follower:
 
     Attributes:
         heard_seq: the number of the last record that was read.
+        is_let_go: True after this process has let the handle go.
         wake: lets this follower be ticked soon.
     """
 
@@ -128,6 +129,7 @@ class Follower:
         """How many changes were noticed, and how many of them a look has taken into account."""
         self._begun = self._left = self._ticking = False
         self.heard_seq: int = 0
+        self.is_let_go: bool = False
         self.wake: Callable[[], None] = lambda: None
 
     def begin(self) -> None:

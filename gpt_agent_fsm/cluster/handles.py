@@ -41,21 +41,27 @@ class Followed:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler may close the runtime at any line of the main OS thread.
+        self._lock = threading.RLock()
         self._begins: dict[str, dict[Follower, int]] = {}
 
     def begin(self, follower: Follower) -> None:
         """Let a new handle read its thread, and note with which record it begins.
 
         In this time, no owner in this process announces a record, because both would announce it.
+
+        A handle that was let go in this time is not followed.
         """
         with self._lock:
             follower.begin()
+            if follower.is_let_go:
+                return
             self._begins.setdefault(follower.thread_id, {})[follower] = follower.heard_seq
 
     def remove(self, follower: Follower) -> None:
-        """Forget a handle."""
+        """Forget a handle that was let go."""
         with self._lock:
+            follower.is_let_go = True
             begins = self._begins.get(follower.thread_id, {})
             begins.pop(follower, None)
             if not begins:

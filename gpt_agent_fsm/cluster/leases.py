@@ -58,6 +58,7 @@ class ClusterLease:
         mark: the number of the last record that this process has announced; 0 if it has announced none.
         on_release: called once when the lease has ended.
         after_death: True if the worker before has not released the thread.
+        was_useless: True if the thread could not be driven.
     """
 
     thread_id: str
@@ -66,6 +67,7 @@ class ClusterLease:
     clock: Clock
     on_release: Callable[[], object]
     after_death: bool = False
+    was_useless: bool = False
     commits: int = 0
     attempt: object = None
     mark: int = 0
@@ -123,6 +125,7 @@ class Leases:
         here, sent = Holder.here(), self._clock.monotonic()
         worker = Worker(id=f"{here.host}-{here.pid}-{uuid.uuid4().hex[:8]}", valid_until=sent + LEASE - _MARGIN)
         with self._database.transaction() as connection:
+            tables.check_held(connection)
             values = attrs.asdict(here) | {
                 "concurrency": self._concurrency,
                 "lease": LEASE,
@@ -134,7 +137,8 @@ class Leases:
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
         """See `Ownership.heartbeat`. One row stands for all leases, so they are lost together or not at all.
 
-        Also saves the ends of leases that could not be saved before. Raises `StoreError` if the database fails.
+        Leases whose claim ends during this call are included. Also saves the ends of leases that could not be saved
+        before. Raises `StoreError` if the database fails, and `StoreTaken` if a `SQLStore` has taken it over.
         """
         worker, sent = self._worker, self._clock.monotonic()
         with self._database.transaction() as connection:
@@ -143,10 +147,14 @@ class Leases:
             worker.valid_until = sent + LEASE - _MARGIN
             self._save_releases()
             return ()
-        log.warning("this worker was late, and its threads were given to others; it continues under a new name")
         worker.valid_until = sent
-        self._worker = self._register()
-        lost = [lease for lease in leases if isinstance(lease, ClusterLease) and lease.worker is worker]
+        successor = self._register()
+        log.warning("this worker was late, and its threads were given to others; it continues under a new name")
+        with self._lock:
+            # A claim in progress notices that its worker has ended, or is among these leases.
+            self._worker = successor
+            known = dict.fromkeys((*leases, *self._held.values()))
+        lost = [lease for lease in known if isinstance(lease, ClusterLease) and lease.worker is worker]
         for lease in lost:
             lease.is_lost = True
         return lost
@@ -179,6 +187,8 @@ class Leases:
             lease = self._claim(thread_id, worker, on_release)
             if lease is not None:
                 with self._lock:
+                    if worker is not self._worker:
+                        return None  # the claim ended with its worker
                     self._held[thread_id] = lease
         except BaseException:
             # It may be unknown whether the claim took effect. The next heartbeat gives the thread back.
@@ -201,7 +211,11 @@ class Leases:
         return ClusterLease(thread_id, worker, int(epoch), self._clock, on_release, after_death)
 
     def release(self, lease: Lease, *, more: bool) -> None:
-        """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing."""
+        """See `Ownership.release`. If there is work left, another worker is asked for. Raises nothing.
+
+        A thread whose lease was useless is offered by a sweep instead, after a pause. Otherwise it would be claimed and
+        released again and again.
+        """
         assert isinstance(lease, ClusterLease)  # noqa: S101 - `claim` makes no others
         with self._lock:
             if self._held.get(lease.thread_id) is lease:
@@ -245,7 +259,7 @@ class Leases:
             run(connection, tables.SAVE_MARK, thread=thread_id, mark=lease.mark)
         offer = more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())
         run(connection, tables.RELEASE, thread=thread_id, offer=offer)
-        if offer:
+        if offer and not lease.was_useless:
             self._placer.offer(connection, [thread_id])
 
     # --- threads without an owner ---------------------------------------------------------------------------

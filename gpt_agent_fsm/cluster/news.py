@@ -33,6 +33,8 @@ _LOOK = 0.5
 """The seconds for which the ear waits at most before it looks whether it has been closed."""
 _PAUSE = 1.0
 """The seconds until the ear connects again."""
+_LONGEST_END = 5.0
+"""The seconds for which `close` waits for the ear. A frozen server may not answer to LISTEN."""
 
 
 class Hearer(Protocol):
@@ -174,10 +176,10 @@ class Ear:
         self._thread.start()
 
     def close(self) -> None:
-        """End the listening. Idempotent. Blocks for a moment."""
+        """End the listening. Idempotent. Blocks for a moment, and for a few seconds if the server is frozen."""
         self._closed.set()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(_LONGEST_END)
 
     def _work(self) -> None:
         while not self._closed.is_set():

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import procrastinate
@@ -41,6 +41,8 @@ _PAUSE = 1.0
 _POOL_TIMEOUT = 5.0
 """Seconds for which Procrastinate waits for a connection. While the database does not answer, its end takes so long."""
 _CLAIMERS = 8
+_LONGEST_END = 10.0
+"""Seconds for which `close` waits. Procrastinate waits for its last query, which a frozen server never answers."""
 
 _WAITING = f"""
 SELECT args ->> 'thread_id' FROM procrastinate_jobs
@@ -58,7 +60,7 @@ class ProcrastinatePlacer:
     """See `Placer`.
 
     Args:
-        conninfo: the URL of the database for libpq.
+        conninfo: the URL of the database for libpq, with limits for a network that drops packets.
     """
 
     def __init__(self, conninfo: str) -> None:
@@ -124,6 +126,8 @@ class _Work:
         self._loop.set_exception_handler(_note_failure)
         self._stopped = threading.Event()
         self._claimers = ThreadPoolExecutor(_CLAIMERS, thread_name_prefix="gpt-agent-fsm-claim")
+        self._places = asyncio.Semaphore(concurrency)
+        """One for each thread that this process may own. They outlive a session, as the threads do."""
         self._session: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._run, name="gpt-agent-fsm-jobs", daemon=True)
         self._thread.start()
@@ -138,7 +142,7 @@ class _Work:
     def close(self) -> None:
         """See `Placing.close`."""
         self.stop()
-        self._thread.join()
+        self._thread.join(_LONGEST_END)
         self._claimers.shutdown(wait=False)
 
     def _cancel_session(self) -> None:
@@ -198,16 +202,27 @@ class _Work:
             await app.close_async()
 
     async def _own_until_it_rests(self, thread_id: str) -> None:
-        """Own a thread, and return when this process drives it no more."""
-        ended = self._loop.create_future()
+        """Own a thread, and return when this process drives it no more.
+
+        If all places are taken by threads of an earlier session, wait. Another worker may claim the thread meanwhile.
+        """
+        await self._places.acquire()
+        ended = asyncio.Event()
 
         def end() -> None:
-            if not ended.done():
-                ended.set_result(None)
+            if not ended.is_set():
+                ended.set()
+                self._places.release()
 
         def done() -> None:
             with contextlib.suppress(RuntimeError):  # the loop may have ended
                 self._loop.call_soon_threadsafe(end)
 
-        if await self._loop.run_in_executor(self._claimers, self._own, thread_id, done):
-            await ended
+        def note_claim(claim: Future[bool]) -> None:
+            if claim.cancelled() or claim.exception() is not None or not claim.result():
+                done()
+
+        claim = self._claimers.submit(self._own, thread_id, done)
+        claim.add_done_callback(note_claim)
+        if await asyncio.wrap_future(claim):
+            await ended.wait()

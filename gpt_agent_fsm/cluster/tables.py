@@ -12,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from gpt_agent_fsm.cluster import upgrades
+from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import migrations, schema
 from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
-__all__ = ["join", "lock", "run"]
+__all__ = ["check_held", "join", "lock", "run"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS gpt_agent_cluster (
@@ -65,6 +66,10 @@ FROM gpt_agent_threads t
 ON CONFLICT (thread_id) DO NOTHING
 """
 
+# Whoever takes the database over changes this row, and waits until this transaction ends.
+SHARE = "SELECT 1 FROM gpt_agent_meta FOR SHARE"
+HOLDER = "SELECT h.host FROM gpt_agent_holder h JOIN gpt_agent_meta m ON m.epoch = h.epoch WHERE h.holds"
+
 # --- workers -----------------------------------------------------------------------------------------------
 
 REGISTER = """
@@ -103,9 +108,11 @@ IS_COMMITTED = """
 SELECT commits >= %(commit)s FROM gpt_agent_owners
 WHERE thread_id = %(thread)s AND worker = %(worker)s AND epoch = %(epoch)s
 """
+# The threads with work come from two indexes. Most threads have none, and are not read.
 ORPHANS = """
-SELECT o.thread_id FROM gpt_agent_owners o JOIN gpt_agent_threads t ON t.thread_id = o.thread_id
-WHERE (t.unfinished OR EXISTS (SELECT 1 FROM gpt_agent_inbox i WHERE i.thread_id = o.thread_id))
+SELECT o.thread_id FROM gpt_agent_owners o
+WHERE o.thread_id IN (SELECT thread_id FROM gpt_agent_threads WHERE unfinished UNION
+SELECT thread_id FROM gpt_agent_inbox)
 AND (o.worker IS NULL OR NOT EXISTS (SELECT 1 FROM gpt_agent_workers w WHERE w.id = o.worker))
 AND (o.offered_at IS NULL OR o.offered_at < now() - %(patience)s * interval '1 second')
 ORDER BY o.offered_at NULLS FIRST LIMIT %(most)s FOR UPDATE OF o SKIP LOCKED
@@ -196,6 +203,18 @@ def run(connection: sa.Connection, statement: str, **values: Any) -> sa.CursorRe
 def lock(connection: sa.Connection) -> None:
     """Let no other process make tables until this transaction ends."""
     schema.lock_tables(connection)
+
+
+def check_held(connection: sa.Connection) -> None:
+    """Check that the cluster has the database, and let nobody take it over until this transaction ends.
+
+    Call this before a row is added that lets a process drive a thread. Raises `StoreTaken` if a `SQLStore` has taken
+    the database over.
+    """
+    run(connection, SHARE)
+    # Only a second statement sees who has the database after the first one has waited.
+    if run(connection, HOLDER).scalar_one_or_none() != CLUSTER:
+        raise StoreTaken("A SQLStore has the database of this cluster now; close it, and start all processes again.")
 
 
 def join(connection: sa.Connection) -> str:

@@ -11,6 +11,7 @@ from gpt_agent_fsm.cluster import tables
 from gpt_agent_fsm.cluster.database import ClusterDatabase
 from gpt_agent_fsm.cluster.leases import ClusterLease
 from gpt_agent_fsm.cluster.tables import run
+from gpt_agent_fsm.engine.context import driven_elsewhere
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
@@ -20,6 +21,9 @@ from gpt_agent_fsm.ports import Lease, Record, Saved
 from gpt_agent_fsm.stores import codec
 
 __all__ = ["Accepting", "Announced", "OwnedStore"]
+
+
+_DOUBT = "It is unknown whether the command was accepted; look for it in the thread before you give it again."
 
 
 class Announced(Protocol):
@@ -65,9 +69,10 @@ class Accepting:
         self._tell = tell
 
     def introduce(self, snapshot: Snapshot) -> None:
-        """Save a thread, unless the database has it."""
+        """Save a thread, unless the database has it. Raises `StoreTaken` if a `SQLStore` has the database now."""
         text, settled = codec.encode_snapshot(snapshot), snapshot.settled
         with self._database.transaction() as connection:
+            tables.check_held(connection)
             run(connection, tables.INTRODUCE_THREAD, thread=snapshot.thread_id, settled=settled, snapshot=text)
             run(connection, tables.INTRODUCE_OWNER, thread=snapshot.thread_id)
 
@@ -77,7 +82,7 @@ class Accepting:
         Raises `StoreTaken` if the database has no row of the thread, because a `SQLStore` has taken it over.
         """
         text = codec.encode_command(command)
-        with self._database.transaction() as connection:
+        with self._database.transaction(doubt=_DOUBT) as connection:
             row = run(connection, tables.ACCEPT, thread=thread_id, command=text).one_or_none()
             if row is None:
                 raise StoreTaken(f"{thread_id} is no thread of this cluster; connect again.")
@@ -175,7 +180,7 @@ class OwnedStore:
                 lease.attempt = content
             elif content != lease.attempt or not run(connection, tables.IS_COMMITTED, **owner).scalar_one_or_none():
                 lease.is_lost = True
-                raise StoreTaken(f"{lease.thread_id} is driven by another process now.")
+                raise driven_elsewhere(lease.thread_id)
         lease.commits, lease.attempt = number, None
         return None if saved is None else int(saved.last_seq)
 
@@ -183,7 +188,7 @@ class OwnedStore:
         # A former driver may still be in its last tick when this process claims the thread again.
         owned = self._lease_of(thread_id)
         if owned is None or owned.is_lost or lease not in (None, owned):
-            raise StoreTaken(f"{thread_id} is driven by another process now.")
+            raise driven_elsewhere(thread_id)
         return owned
 
     def _records_of_last(self, thread_id: str, count: int) -> list[Record]:

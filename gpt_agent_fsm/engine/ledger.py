@@ -7,11 +7,11 @@ import inspect
 from collections.abc import Callable, Sequence
 
 from gpt_agent_fsm import events
+from gpt_agent_fsm.engine.context import driven_elsewhere
 from gpt_agent_fsm.engine.deadlines import Deadlines
 from gpt_agent_fsm.engine.protocols import Clock, Lease, Record, Saved, Store
 from gpt_agent_fsm.engine.tracing import Trace
 from gpt_agent_fsm.engine.webhooks import Webhooks
-from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.machine.snapshot import LiveRun, Snapshot
 from gpt_agent_fsm.settings import Settings
 
@@ -102,7 +102,7 @@ class Ledger:
                 commit = functools.partial(commit, announced=True)
             if self._is_shared:
                 if self.lease is None:
-                    raise StoreTaken(f"{snapshot.thread_id} is driven by another process now.")
+                    raise driven_elsewhere(snapshot.thread_id)
                 # The process may have a newer lease of the thread, for the next driver.
                 commit = functools.partial(commit, lease=self.lease)
             records = commit(

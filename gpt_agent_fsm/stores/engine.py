@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from gpt_agent_fsm.stores.direct import Direct, Statements
 from gpt_agent_fsm.stores.kept import Kept
 from gpt_agent_fsm.stores.limit import Limit
 
-__all__ = ["READERS", "Database", "open_database"]
+__all__ = ["READERS", "Database", "open_database", "with_defaults"]
 
 READERS = 4
 """How many OS threads read at the same time. The writer has a separate connection."""
@@ -157,8 +158,17 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
 
 
+def with_defaults(url: sa.URL, more: Mapping[str, str] | None = None) -> sa.URL:
+    """Return the URL of a PostgreSQL database with the parameters of libpq that every connection of ours has.
+
+    `more`: further parameters. Parameters that the URL has already stay as they are.
+    """
+    defaults = _POSTGRESQL_DEFAULTS | dict(more or {})
+    return url.update_query_dict({key: value for key, value in defaults.items() if key not in url.query})
+
+
 def _open_postgresql(url: sa.URL, limit: Limit, lock_timeout: float, writers: int, idle_timeout: float) -> Database:
-    url = url.update_query_dict({key: value for key, value in _POSTGRESQL_DEFAULTS.items() if key not in url.query})
+    url = with_defaults(url)
     try:
         writing, reading = (
             sa.create_engine(url, hide_parameters=True, pool_recycle=1800, **_pool(size, limit), **options)

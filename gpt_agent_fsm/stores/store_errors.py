@@ -67,15 +67,14 @@ def _advice(error: BaseException) -> str:
     return f"it reported {type(error).__name__} {code}".rstrip() + "; check that nothing else changes its tables"
 
 
-def to_store_error(error: BaseException, name: str, *, known: bool = True) -> StoreError:
+def to_store_error(error: BaseException, name: str, doubt: str = "") -> StoreError:
     """Return the `StoreError` for an error. Its text contains neither values nor passwords.
 
-    `known` is False if a commit was sent, and nobody can know whether it took effect.
+    `doubt` is a sentence for a commit that was sent, if nobody can know whether it took effect: `OUTCOME_UNKNOWN`.
     """
     if isinstance(error, StoreError):
         return error
-    doubt = "" if known else f" {OUTCOME_UNKNOWN}"
-    problem = StoreError(f"Using {name} failed: {_advice(error)}.{doubt}")
+    problem = StoreError(f"Using {name} failed: {_advice(error)}. {doubt}".rstrip())
     problem.__cause__ = error
     return problem
 

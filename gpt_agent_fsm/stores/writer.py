@@ -16,7 +16,7 @@ from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import schema
 from gpt_agent_fsm.stores.engine import Database
 from gpt_agent_fsm.stores.group import Ticket
-from gpt_agent_fsm.stores.store_errors import concerns_one_operation, to_store_error
+from gpt_agent_fsm.stores.store_errors import OUTCOME_UNKNOWN, concerns_one_operation, to_store_error
 from gpt_agent_fsm.stores.write_batch import Accept, Commit, Counters, Flush, Forget, Operation, WriteBatch
 
 __all__ = ["Writer"]
@@ -180,7 +180,7 @@ class Writer:
                 with self._mutex:
                     # The database may now differ from the counters in memory.
                     self._known.clear()
-                raise to_store_error(error, self._database.name, known=False) from error
+                raise to_store_error(error, self._database.name, OUTCOME_UNKNOWN) from error
             # The next owner of the database continues the group numbers. From then on, a higher number proves nothing.
             if last.groups < transaction.group or last.epoch != self._epoch:
                 raise

@@ -1,5 +1,6 @@
 """One worker: which threads it takes, its heart, and how it lets go."""
 
+import contextlib
 import logging
 import threading
 
@@ -9,8 +10,8 @@ from gpt_agent_fsm import errors
 from gpt_agent_fsm.cluster import driving as module
 from gpt_agent_fsm.cluster import tables
 from gpt_agent_fsm.machine.inputs import CancelRun
-from gpt_agent_fsm.stores import codec
-from tests.cluster.helpers import PATIENCE, Fails, expire, query
+from gpt_agent_fsm.stores import SQLStore, codec
+from tests.cluster.helpers import PATIENCE, Fails, expire, offered, query
 from tests.cluster.worlds import ASSISTANT, drives, driving, wait_until, wait_until_free
 from tests.stores.helpers import say
 
@@ -34,6 +35,13 @@ def nothing():
     """Do nothing."""
 
 
+def stop_beating(worker, monkeypatch):
+    """Let the heart of a worker do nothing from now on. Return when its last beat has ended."""
+    beaten = threading.Event()
+    monkeypatch.setattr(driving(worker), "beat", beaten.set)
+    assert beaten.wait(PATIENCE)
+
+
 # --- owning ---------------------------------------------------------------------------------------------------
 
 
@@ -50,20 +58,26 @@ def test_a_worker_does_not_take_a_thread_of_another(world, worker, held):
     assert drives(worker, held.thread_id)
 
 
-def test_a_thread_that_cannot_be_read_is_given_back(world, worker, monkeypatch):
+@pytest.mark.parametrize("error", [errors.StoreError("no connection"), KeyError("a field of a newer version")])
+def test_a_thread_that_cannot_begin_is_offered_again_after_a_pause(world, worker, monkeypatch, caplog, error):
     agent = world.open().start(ASSISTANT)
     agent.wait(PATIENCE)
     wait_until_free(world)
     ended = []
 
     def fail(*_args, **_options):
-        raise errors.StoreError("no connection")
+        raise error
 
+    stop_beating(worker, monkeypatch)
     monkeypatch.setattr(driving(worker).roster, "own", fail)
-    with pytest.raises(errors.StoreError, match="no connection"):
-        driving(worker).own(agent.thread_id, lambda: ended.append(True))
+    query(world.url, "UPDATE gpt_agent_threads SET unfinished = true")
+    assert not driving(worker).own(agent.thread_id, lambda: ended.append(True))
     assert ended == [True]
     assert not drives(worker, agent.thread_id)
+    assert offered(world.url) == [], "it would be claimed again at once"
+    assert f"{agent.thread_id} is not driven here, and is offered again: {error}" in caplog.text
+    assert driving(worker).leases.sweep(module._PATIENCE) == 0
+    assert driving(worker).leases.sweep(0.0) == 1
     monkeypatch.undo()
     assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
 
@@ -74,9 +88,7 @@ def test_the_threads_of_a_dead_worker_are_all_claimed_before_the_work_on_them_be
     other, pauses = world.open_worker(), {}
     monkeypatch.setattr(driving(other).roster, "own", lambda thread_id, _, pause: pauses.update({thread_id: pause}))
     wait_until(lambda: driving(other).own(rests.thread_id, nothing))  # when the first worker has released it
-    beaten = threading.Event()
-    monkeypatch.setattr(driving(worker), "beat", beaten.set)
-    assert beaten.wait(PATIENCE), "the last beat has ended"
+    stop_beating(worker, monkeypatch)
     expire(world.url, driving(worker).leases.worker_id)
     query(world.url, tables.BURY)
     driving(other).own(held.thread_id, nothing)
@@ -105,6 +117,64 @@ def test_a_beat_lets_go_of_lost_threads_and_claims_them_again(world, worker, hel
     world.let_go()
     assert held.wait(PATIENCE) == "idle"
     assert world.asked == ["hold"]
+
+
+def test_a_claim_during_which_the_worker_lost_its_name_drives_nothing(world, worker, monkeypatch):
+    """The others may have given the thread away before its driver is there."""
+    agent = world.open().start(ASSISTANT)
+    agent.wait(PATIENCE)
+    wait_until_free(world)
+    roster, own = driving(worker).roster, driving(worker).roster.own
+
+    def own_late(*args, **options):
+        query(world.url, "DELETE FROM gpt_agent_workers")
+        driving(worker).beat()
+        own(*args, **options)
+
+    monkeypatch.setattr(roster, "own", own_late)
+    driving(worker).own(agent.thread_id, nothing)
+    assert roster.get(agent.thread_id) is None
+    monkeypatch.undo()
+    assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
+
+
+def test_news_that_comes_between_a_claim_and_its_driver_is_heard(world, worker, process, monkeypatch):
+    agent = world.open().start(ASSISTANT)
+    agent.wait(PATIENCE)
+    wait_until_free(world)
+    stop_beating(worker, monkeypatch)
+    load = driving(worker).roster._context.store.load
+
+    def load_too_early(thread_id):
+        saved = load(thread_id)
+        process.accepting.accept(thread_id, say("Hello"))
+        driving(worker).note_commands(thread_id)
+        return saved
+
+    monkeypatch.setattr(driving(worker).roster._context.store, "load", load_too_early)
+    driving(worker).own(agent.thread_id, nothing)
+    wait_until(lambda: len(world.messages(agent.thread_id)) == 2)
+
+
+def test_a_beat_renews_the_leases_before_it_reads_anything(worker, held, monkeypatch):
+    order = []
+    heartbeat, reason = driving(worker).leases.heartbeat, module.upgrades.reason
+    stop_beating(worker, monkeypatch)
+    monkeypatch.setattr(driving(worker).leases, "heartbeat", lambda held: order.append("renew") or heartbeat(held))
+    monkeypatch.setattr(module.upgrades, "reason", lambda connection: order.append("read") or reason(connection))
+    module.Driving.beat(driving(worker))
+    assert order == ["renew", "read"]
+
+
+def test_a_worker_gives_up_once_if_a_single_owner_has_the_database(world, worker, held, monkeypatch, caplog):
+    stop_beating(worker, monkeypatch)
+    with contextlib.closing(SQLStore(world.url)):
+        for _ in range(3):
+            module.Driving.beat(driving(worker))
+        assert caplog.text.count("this worker stops: A SQLStore has the database of this cluster now") == 1
+        wait_until(lambda: driving(worker).leases.held == ())
+        assert query(world.url, "SELECT count(*) FROM gpt_agent_workers") == [(0,)]
+    world.let_go()
 
 
 def test_a_beat_finds_commands_of_which_no_news_has_come(world, worker, held, process, monkeypatch):

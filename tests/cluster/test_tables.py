@@ -98,7 +98,12 @@ def test_a_single_owner_takes_the_database_from_all_processes(process, other):
         assert other.leases.claim("thread_1") is None
         assert process.leases.sweep(patience=0.0) == 0
         assert [record.seq for record in commit(single, idle(), an_event())] == [2]
-        assert list(process.leases.heartbeat(())) == []
+        with pytest.raises(errors.StoreTaken, match="A SQLStore has the database of this cluster now; close it, and"):
+            process.leases.heartbeat(())
+        with pytest.raises(errors.StoreTaken, match="start all processes again"):
+            other.make_thread()
+        with pytest.raises(errors.StoreTaken):
+            other.accepting.accept("thread_1", CancelRun())
         assert process.leases.claim("thread_1") is None, "a worker that is still there drives nothing"
 
 

@@ -13,7 +13,7 @@ from gpt_agent_fsm.runtime import Runtime
 from gpt_agent_fsm.settings import Settings
 from gpt_agent_fsm.testing.crashing import Crash
 from gpt_agent_fsm.testing.simulation.cluster.database import SimulatedCluster
-from gpt_agent_fsm.testing.simulation.cluster.node import NestingScheduler, Node, NodeFaults
+from gpt_agent_fsm.testing.simulation.cluster.node import FROZEN, NestingScheduler, Node, NodeFaults
 from gpt_agent_fsm.testing.simulation.cluster.tables import MemoryTables
 from gpt_agent_fsm.testing.simulation.life import Life
 from gpt_agent_fsm.tools import Tool
@@ -23,8 +23,6 @@ __all__ = ["ClusterProcesses", "ClusterStore"]
 _WORKERS = (1, 2, 2, 3)
 _PAUSES = (0.0, 1.0, 40.0)
 """Seconds for which a worker is missing after a crash."""
-_FROZEN = (0.5, 5.0, 12.0, 60.0)
-"""Seconds for which a worker is frozen. A lease lasts for eight."""
 
 
 class ClusterStore:
@@ -157,7 +155,7 @@ class ClusterProcesses:
             node = self._rng.choice(self._nodes)
         if node.is_frozen or node is self._client:
             return
-        seconds = self._rng.choice(_FROZEN)
+        seconds = self._rng.choice(FROZEN)
         self.note(f"FREEZE of {node.name} for {seconds} s")
         node.freeze(seconds)
 

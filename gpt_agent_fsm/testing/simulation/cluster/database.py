@@ -41,8 +41,9 @@ class NodeDatabase:
         self.reader = node.tables
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[MemoryTables]:
+    def transaction(self, *, doubt: str = "") -> Iterator[MemoryTables]:
         """See `ClusterDatabase.transaction`."""
+        del doubt
         faults, tables = self._node.faults, self._node.tables
         crashes, fails = faults.happen(), faults.happen()
         before = tables.save() if (crashes or fails) and faults.half() else None

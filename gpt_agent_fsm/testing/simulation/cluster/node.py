@@ -17,13 +17,13 @@ from gpt_agent_fsm.testing.clock import VirtualScheduler
 from gpt_agent_fsm.testing.crashing import Crash
 from gpt_agent_fsm.testing.simulation.cluster.tables import MemoryTables
 
-__all__ = ["NestingScheduler", "Node", "NodeFaults"]
+__all__ = ["FROZEN", "NestingScheduler", "Node", "NodeFaults"]
 
 _DEEPEST = 20
 """How many sleeps may be inside one another while others continue. Python allows only a limited depth of calls."""
 _FREEZES = 0.02
 """The probability that a worker is frozen during a request."""
-_FROZEN = (0.5, 5.0, 12.0, 60.0)
+FROZEN = (0.5, 5.0, 12.0, 60.0)
 """Seconds for which a worker is frozen. A lease lasts for eight."""
 _LOOK = 5.0
 """Seconds between two searches for changes of which no news has come. A real process searches more often."""
@@ -81,7 +81,7 @@ class NodeFaults:
     def frozen(self) -> float:
         """Return for how many seconds a process is frozen now; mostly 0."""
         freezes = not self.off and self._likely > 0 and self._rng.random() < _FREEZES
-        return self._rng.choice(_FROZEN) if freezes else 0.0
+        return self._rng.choice(FROZEN) if freezes else 0.0
 
     def half(self) -> bool:
         """Return True in half of the cases."""

@@ -13,6 +13,7 @@ from gpt_agent_fsm.cluster import accounts, tables, upgrades
 from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.ports import Clock, Record, Saved
 from gpt_agent_fsm.stores import codec
+from gpt_agent_fsm.stores.holder import CLUSTER
 
 __all__ = ["MemoryTables", "Row"]
 
@@ -112,6 +113,8 @@ class MemoryTables:
         self.jobs: Counter[str] = Counter()
         self._all = _Tables()
         self._statements: dict[str, Callable[..., Iterable[Row]]] = {
+            tables.SHARE: lambda: (),
+            tables.HOLDER: lambda: [Row(host=CLUSTER)],
             tables.REGISTER: self._register,
             tables.RENEW: self._renew,
             tables.BURY: self._bury,
