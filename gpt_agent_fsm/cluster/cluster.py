@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import psycopg
+import psycopg.conninfo
 import sqlalchemy as sa
 
 from gpt_agent_fsm.cluster import tables
@@ -38,9 +39,23 @@ _NOTIFY = "SELECT pg_notify(%(channel)s, p) FROM unnest(%(payloads)s::text[]) AS
 _KEEPALIVES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
 """A connection that only listens sends nothing, so it would not notice for hours that the server's machine is gone."""
 
+
+def _conninfo_of(url: str) -> str:
+    """Return the connection string of libpq for a URL that SQLAlchemy understands. libpq reads such URLs otherwise."""
+    parsed = with_defaults(sa.make_url(url), _KEEPALIVES).set(drivername="postgresql+psycopg")
+    _, parameters = parsed.get_dialect()().create_connect_args(parsed)
+    return psycopg.conninfo.make_conninfo(**parameters)
+
+
 _followed_lock = threading.Lock()
-_followed: weakref.WeakValueDictionary[str, Followed] = weakref.WeakValueDictionary()
-"""What this operating system process follows in each cluster."""
+_followed: weakref.WeakValueDictionary[tuple[int, str], Followed] = weakref.WeakValueDictionary()
+"""What an operating system process follows in each cluster. A child also has what its parent followed."""
+
+if hasattr(os, "register_at_fork"):
+    # If another OS thread held the lock during a fork, nobody would release it in the child.
+    os.register_at_fork(
+        before=_followed_lock.acquire, after_in_parent=_followed_lock.release, after_in_child=_followed_lock.release
+    )
 
 
 @explains_keywords
@@ -94,7 +109,7 @@ class Cluster:
         if type(concurrency) is not int or concurrency < 1:
             raise ValueError(f"Cluster: concurrency must be a whole number from 1 up, not {concurrency!r}")
         database = ClusterDatabase(url, timeout=timeout, lock_timeout=lock_timeout)
-        conninfo = with_defaults(sa.make_url(url), _KEEPALIVES).set(drivername="postgresql").render_as_string(False)
+        conninfo = _conninfo_of(url)
         placer = ProcrastinatePlacer(conninfo)
         try:
             with database.transaction() as connection:
@@ -118,7 +133,7 @@ class Cluster:
         self._ear: Ear | None = None
         self._handles: ClusterHandles | None = None
         with _followed_lock:
-            self._followed = _followed.setdefault(database.cluster, Followed())
+            self._followed = _followed.setdefault((os.getpid(), database.cluster), Followed())
         self._accepting = Accepting(database, placer.offer, self._tell_command)
 
     def __repr__(self) -> str:

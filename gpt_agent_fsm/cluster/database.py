@@ -26,6 +26,9 @@ IDLE_TIMEOUT = 5.0
 threads of the process over, it no longer holds locks."""
 
 
+_WRONG_URL = "A cluster needs PostgreSQL; write its URL like postgresql://user:password@host:5432/database."
+
+
 class ClusterReader(SQLStore):
     """Reads the tables of a cluster. `tables.join` has checked them, and a newer version may have made them."""
 
@@ -65,8 +68,11 @@ class ClusterDatabase:
     def __init__(self, url: str, *, timeout: float, lock_timeout: float) -> None:
         self.origin: Origin = Origin("Cluster")
         if not url.startswith(("postgresql:", "postgresql+psycopg:", "postgres:")):
-            raise StoreError("A cluster needs PostgreSQL; write its URL like postgresql://user:password@host/database.")
-        self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS, idle_timeout=IDLE_TIMEOUT)
+            raise StoreError(_WRONG_URL)
+        try:
+            self._database = open_database(url, timeout, lock_timeout, writers=_WRITERS, idle_timeout=IDLE_TIMEOUT)
+        except StoreError:
+            raise StoreError(_WRONG_URL) from None  # the other error is about `SQLStore`
         self.name: str = self._database.name
         self._closed = False
         try:

@@ -183,12 +183,22 @@ class Driving:
                 self._give_up(too_old)
         if self._has_given_up:
             return
+        problems = []
+        for part in (self.leases.save_releases, self._clean_up, self._sweep, self.note_all_commands, self.account.look):
+            try:
+                part()
+            except StoreError as error:
+                problems.append(error)  # a part that fails must not stop the others
+        if problems:
+            raise problems[0]
+
+    def _clean_up(self) -> None:
         with self._database.transaction() as connection:
             self._placer.clean_up(connection)
+
+    def _sweep(self) -> None:
         if offered := self.leases.sweep(_PATIENCE):
-            log.info("%d threads had work and no owner; workers were asked for", offered)
-        self.note_all_commands()
-        self.account.look()
+            log.info("threads with work and without an owner: %d; workers were asked for", offered)
 
     def _give_up(self, reason: str) -> None:
         log.error("this worker stops: %s", reason)

@@ -8,10 +8,11 @@ its last renewal, so it stops sending requests before the others may take its th
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 import sqlalchemy as sa
@@ -137,15 +138,14 @@ class Leases:
     def heartbeat(self, leases: Collection[Lease]) -> Collection[Lease]:
         """See `Ownership.heartbeat`. One row stands for all leases, so they are lost together or not at all.
 
-        Leases whose claim ends during this call are included. Also saves the ends of leases that could not be saved
-        before. Raises `StoreError` if the database fails, and `StoreTaken` if a `SQLStore` has taken it over.
+        Leases whose claim ends during this call are included. Raises `StoreError` if the database fails, and
+        `StoreTaken` if a `SQLStore` has taken it over.
         """
         worker, sent = self._worker, self._clock.monotonic()
         with self._database.transaction() as connection:
             is_alive = run(connection, tables.RENEW, worker=worker.id, lease=LEASE).first() is not None
         if is_alive:
             worker.valid_until = sent + LEASE - _MARGIN
-            self._save_releases()
             return ()
         worker.valid_until = sent
         successor = self._register()
@@ -161,7 +161,7 @@ class Leases:
 
     def leave(self) -> None:
         """End this worker. Its threads are free immediately."""
-        self._save_releases()
+        self.save_releases()
         self._worker.valid_until = self._clock.monotonic()
         with self._database.transaction() as connection:
             run(connection, tables.UNREGISTER, worker=self._worker.id)
@@ -223,9 +223,8 @@ class Leases:
             self._unreleased[lease] = more
         lease.is_lost = True
         try:
-            self._save_releases()
-        except StoreError as error:
-            log.warning("%s is not released yet, and is tried again: %s", lease.thread_id, error)
+            with self._tried_again(lease.thread_id):
+                self._save_release(lease, tables.LOCK)
         finally:
             lease.on_release()
 
@@ -233,26 +232,50 @@ class Leases:
         """See `Ownership.wake`. Other processes hear of a command when it is accepted."""
         self._tick_soon(thread_id)
 
-    def _save_releases(self) -> None:
-        for lease, more in list(self._unreleased.items()):
-            with self._database.transaction() as connection:
-                self._save_release(connection, lease, more=more)
-            with self._lock:
-                self._unreleased.pop(lease, None)
-        for thread_id in list(self._unclear):
-            with self._database.transaction() as connection:
-                row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
-                if thread_id in self._claiming:
-                    continue
-                if row is not None and row.worker == self._worker.id and thread_id not in self._held:
-                    run(connection, tables.RELEASE, thread=thread_id, offer=True)
-                    self._placer.offer(connection, [thread_id])
-            self._unclear.discard(thread_id)
+    def save_releases(self) -> None:
+        """Save the ends of leases that could not be saved before.
 
-    def _save_release(self, connection: sa.Connection, lease: ClusterLease, *, more: bool) -> None:
+        If somebody has locked the row of one thread, the others are saved nevertheless.
+        """
+        for lease in list(self._unreleased):
+            with self._tried_again(lease.thread_id):
+                self._save_release(lease, tables.LOCK_IF_FREE)
+        for thread_id in list(self._unclear):
+            with self._tried_again(thread_id):
+                self._give_back(thread_id)
+
+    @contextlib.contextmanager
+    def _tried_again(self, thread_id: str) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            log.warning("%s is not released yet, and is tried again: %s", thread_id, error)
+
+    def _give_back(self, thread_id: str) -> None:
+        """Release a thread whose claim has failed, if the claim took effect nevertheless."""
+        with self._database.transaction() as connection:
+            row = run(connection, tables.LOCK_IF_FREE, thread=thread_id).one_or_none()
+            if thread_id in self._claiming:
+                return
+            if row is not None and row.worker == self._worker.id and thread_id not in self._held:
+                run(connection, tables.RELEASE, thread=thread_id, offer=True)
+                self._placer.offer(connection, [thread_id])
+        self._unclear.discard(thread_id)
+
+    def _save_release(self, lease: ClusterLease, lock: str) -> None:
+        """Free the thread's row, unless another OS thread has. `lock`: the statement that locks the row."""
+        more = self._unreleased.get(lease)
+        if more is None:
+            return
+        with self._database.transaction() as connection:
+            self._free(connection, lease, lock, more=more)
+        with self._lock:
+            self._unreleased.pop(lease, None)
+
+    def _free(self, connection: sa.Connection, lease: ClusterLease, lock: str, *, more: bool) -> None:
         """Free the thread's row. A command that came at the last moment counts as work, because the row is locked."""
         thread_id = lease.thread_id
-        row = run(connection, tables.LOCK, thread=thread_id).one_or_none()
+        row = run(connection, lock, thread=thread_id).one_or_none()
         if row is None or (row.worker, row.epoch) != (lease.worker.id, lease.epoch):
             return
         if lease.mark:

@@ -80,8 +80,11 @@ VALUES (%(worker)s, %(host)s, %(pid)s, %(since)s, %(concurrency)s, now() + %(lea
 RENEW = """
 UPDATE gpt_agent_workers SET alive_until = now() + %(lease)s * interval '1 second' WHERE id = %(worker)s RETURNING id
 """
-# This waits for a renewal in progress, and then leaves the renewed worker alone.
-BURY = "DELETE FROM gpt_agent_workers WHERE alive_until < now()"
+# A worker whose row is locked is left alone. It may be renewing it, and a search must not wait for it.
+BURY = """
+DELETE FROM gpt_agent_workers
+WHERE id IN (SELECT id FROM gpt_agent_workers WHERE alive_until < now() FOR UPDATE SKIP LOCKED)
+"""
 UNREGISTER = "DELETE FROM gpt_agent_workers WHERE id = %(worker)s"
 
 # --- owners -------------------------------------------------------------------------------------------------
@@ -92,6 +95,7 @@ VALUES (%(thread)s, %(settled)s, false, NULL, 0, 0, 0, %(snapshot)s) ON CONFLICT
 """
 INTRODUCE_OWNER = "INSERT INTO gpt_agent_owners (thread_id, accepted) VALUES (%(thread)s, 0) ON CONFLICT DO NOTHING"
 LOCK = "SELECT worker, epoch FROM gpt_agent_owners WHERE thread_id = %(thread)s FOR UPDATE"
+LOCK_IF_FREE = f"{LOCK} NOWAIT"
 # The thread was locked by a statement before this one, which therefore sees every worker that may own it. A worker that
 # was removed claims nothing until it has a new name.
 CLAIM = """

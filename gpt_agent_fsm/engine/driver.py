@@ -304,7 +304,10 @@ class Driver:
                 self._decider.facts = (inputs.Resume(),)
             if must_propagate(error):
                 raise
-            log.exception("%s: the tick failed; trying again", self.thread_id)
+            if isinstance(error, StoreError):
+                log.warning("%s: the tick failed; trying again: %s", self.thread_id, error)
+            else:
+                log.exception("%s: the tick failed; trying again", self.thread_id)
             return Outcome(due=self._context.clock.monotonic() + self.settings.request_retry_delay)
         finally:
             self._end_tick()

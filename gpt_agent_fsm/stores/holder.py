@@ -44,7 +44,12 @@ class Holder:
 
     @property
     def runs(self) -> bool | None:
-        """Whether the process still runs; None if it is unknown, for example because it is on another computer."""
+        """Whether the process still runs; None if it is unknown, for example because it is on another computer.
+
+        A cluster counts as a holder only while it has a live worker.
+        """
+        if self.host == CLUSTER:
+            return True
         if self.host != socket.gethostname():
             return None
         if self.pid == os.getpid():

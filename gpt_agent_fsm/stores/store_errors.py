@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ _POSTGRESQL = {
     "53": "the server is out of resources; check its disk and its connections",
     "54": "something is too long for it; keep thread ids below two kilobytes",
     "55P03": "it is locked by another program; close that, or let it finish",
+    "57014": "a statement did not end in the time that the role or the database allows; raise statement_timeout",
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
     "TIMEOUT": "it did not answer in time; check the server and the network",
@@ -41,6 +43,8 @@ _POSTGRESQL = {
 _UNREACHABLE = (
     "the server cannot be reached or closed the connection; check that it runs and that host, port and login are right"
 )
+# The server's own words. They name the user or the database, and contain no password.
+_REFUSAL = re.compile(r"FATAL: +(.+)")
 _ONE_OPERATION_SQLITE = ("SQLITE_FULL", "SQLITE_TOOBIG")
 _ONE_OPERATION_POSTGRESQL = ("22", "23", "53100", "54")
 
@@ -59,7 +63,8 @@ def _advice(error: BaseException) -> str:
             if code.startswith(prefix):
                 return advice
     if isinstance(error, sa.exc.OperationalError) and not code:
-        return _UNREACHABLE
+        refusal = _REFUSAL.findall(str(error.orig))
+        return f"the server has refused the connection: {refusal[-1].rstrip('. ')}" if refusal else _UNREACHABLE
     if isinstance(error, UnicodeError | sa.exc.DataError):
         return "it cannot store one of the values; keep zero characters and unpaired surrogates out of thread ids"
     if isinstance(error, sa.exc.TimeoutError):

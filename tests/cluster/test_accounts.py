@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import threading
 
 import pytest
 
@@ -86,6 +87,43 @@ def test_an_exhausted_balance_parks_the_threads_of_all_processes_until_one_run_i
     there.look()
     assert parked.told == [True]
     assert there.gate.admit(Thread(), POST) is None
+
+
+def test_a_process_that_was_told_of_a_payment_too_early_finds_it_at_its_next_look(accounts, monkeypatch):
+    """The first look reads the denial, and this process itself finds the balance restored before it takes it over."""
+    here, there = accounts
+    there.gate.learn(Thread(), POST, BROKE)
+    hear_denial, newer = here.gate.hear_denial, Thread()
+    newer.last_command = 1_000
+
+    def hear_late(denial):
+        here.gate.learn(newer, CREATE, CREATED)
+        here.paid()
+        hear_denial(denial)
+
+    monkeypatch.setattr(here.gate, "hear_denial", hear_late)
+    here.look()
+    assert here.gate.admit(Thread(), POST) == BROKE
+    here.look()
+    assert here.gate.admit(Thread(), POST) is None
+
+
+def test_two_looks_take_over_what_they_have_read_in_order(accounts, monkeypatch):
+    here, there = accounts
+    there.gate.learn(Thread(), POST, BROKE)
+    hear_denial, later = here.gate.hear_denial, []
+
+    def hear_during_another_look(denial):
+        there.paid()
+        later.append(threading.Thread(target=here.look))
+        later[0].start()
+        later[0].join(0.05)
+        hear_denial(denial)
+
+    monkeypatch.setattr(here.gate, "hear_denial", hear_during_another_look)
+    here.look()
+    later[0].join()
+    assert here.gate.admit(Thread(), POST) is None
 
 
 def test_a_process_that_starts_later_knows_what_the_others_have_learned(process, other, account_of):

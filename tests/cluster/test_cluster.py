@@ -3,9 +3,12 @@
 import os
 import re
 import threading
+import uuid
 from functools import partial
 
 import pytest
+import sqlalchemy as sa
+from psycopg import sql
 
 from gpt_agent_fsm import Runtime, errors, events, signals, tool
 from gpt_agent_fsm.backends import AssistantsBackend
@@ -492,6 +495,40 @@ def test_use_after_a_fork_is_refused_and_harms_nobody(worker, agent):
     for name, call in FORKED.items():
         assert in_child(lambda call=call: call(runtime, agent)).startswith("UsedAfterFork: "), name
     assert in_child(lambda: (runtime.close(), runtime.store.close(), "closed")[-1]) == "closed"
+    assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_of_a_process_with_agents_can_open_the_cluster_anew(world):
+    from tests.unit.test_forks import in_child
+
+    agent = world.open().start(ASSISTANT)
+
+    def ask():
+        backend = AssistantsBackend(world.server.base_url, "the-key")
+        with Runtime(backend, SETTINGS, Cluster(world.url, drive=True)) as runtime:
+            return runtime.follow(agent.thread_id).ask("Hello", timeout=PATIENCE).text
+
+    assert in_child(ask) == "You said: Hello"
+    assert world.messages(agent.thread_id) == [("user", "Hello"), ("assistant", "You said: Hello")]
+
+
+@pytest.mark.parametrize(
+    ("password", "options"),
+    [("sp ace'\\", ""), ("s3cret", "%20-cstatement_timeout%3D30000"), ("s3cret", "&host=127.0.0.1:1&host={host}")],
+)
+def test_every_part_of_a_process_reads_the_url_in_the_same_way(world, password, options):
+    """The connections for jobs and news are those of libpq, which reads URLs otherwise than SQLAlchemy."""
+    parsed, user = sa.make_url(world.url), f"user_{uuid.uuid4().hex[:8]}"
+    create = sql.SQL("CREATE USER {} SUPERUSER PASSWORD {}").format(sql.Identifier(user), sql.Literal(password))
+    query(world.url, create)
+    host = f"{parsed.host}:{parsed.port}"
+    url = parsed.set(username=user, password=password).render_as_string(hide_password=False)
+    if "host=" in options:
+        url = url.replace(f"@{host}/", "@/")
+    runtime = world.open_worker(url=url + options.format(host=host))
+    agent = runtime.start(ASSISTANT)
     assert agent.ask("Hello", timeout=PATIENCE).text == "You said: Hello"
 
 

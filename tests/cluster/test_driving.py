@@ -198,6 +198,23 @@ def test_a_beat_renews_the_leases_although_the_job_queue_fails(worker, held, mon
     assert renewed
 
 
+@pytest.mark.parametrize("part", ["save_releases", "sweep", "threads_with_commands"])
+def test_a_part_of_a_beat_that_fails_does_not_stop_the_others(worker, monkeypatch, part):
+    stop_beating(worker, monkeypatch)
+    done, leases = [], driving(worker).leases
+
+    def fail(*_):
+        raise errors.StoreError("locked")
+
+    for name in ("save_releases", "sweep", "threads_with_commands"):
+        monkeypatch.setattr(leases, name, lambda *_, name=name: done.append(name) or [])
+    monkeypatch.setattr(leases, part, fail)
+    monkeypatch.setattr(driving(worker).account, "look", lambda: done.append("look"))
+    with pytest.raises(errors.StoreError, match="locked"):
+        module.Driving.beat(driving(worker))
+    assert {*done, part} == {"save_releases", "sweep", "threads_with_commands", "look"}
+
+
 def test_a_beat_offers_threads_that_were_forgotten(world, worker, process):
     agent = world.open().start(ASSISTANT)
     agent.wait(PATIENCE)

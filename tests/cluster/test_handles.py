@@ -45,6 +45,16 @@ class FollowedThread:
         return due
 
 
+class FollowedBriefly:
+    """A follower without a thread."""
+
+    def __init__(self):
+        self.thread_id, self.heard_seq, self.is_let_go = "thread_1", 0, False
+
+    def begin(self):
+        """Read nothing."""
+
+
 class Reader:
     """The store of a follower: a reader whose announcements nobody notes."""
 
@@ -364,3 +374,27 @@ def test_the_tracer_of_a_runtime_sees_what_its_handles_accept(world):
     agent = runtime.start(ASSISTANT)
     key = agent.add_user_message("Hello")
     assert ("message_accepted", {"thread_id": agent.thread_id, "key": key}) in seen
+
+
+# --- the runtime is closed meanwhile ------------------------------------------------------------------------------
+
+
+def test_a_signal_handler_may_close_the_runtime_while_a_handle_begins(world, monkeypatch):
+    world.open_worker()
+    runtime, begin = world.open(), Follower.begin
+
+    def begin_and_close(follower):
+        begin(follower)
+        runtime.close()
+
+    monkeypatch.setattr(Follower, "begin", begin_and_close)
+    with pytest.raises((errors.AgentNotAlive, errors.RuntimeClosed)):
+        runtime.start(ASSISTANT)
+    assert runtime.store._followed._begins == {}, "nobody announces the events of the thread any more"
+
+
+def test_a_handle_that_is_let_go_before_it_begins_is_not_followed():
+    followed, follower = Followed(), FollowedBriefly()
+    followed.remove(follower)
+    followed.begin(follower)
+    assert not followed.has("thread_1", None)

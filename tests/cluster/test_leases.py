@@ -128,7 +128,7 @@ def test_the_end_of_a_lease_is_told_once(process):
     assert ended == [()]
 
 
-def test_a_release_while_the_database_fails_is_saved_at_the_next_heartbeat(process, other, caplog):
+def test_a_release_while_the_database_fails_is_saved_later(process, other, caplog):
     process.make_thread()
     ended, fails = [], Fails(process.database)
     lease = process.leases.claim("thread_1", lambda: ended.append(True))
@@ -138,9 +138,10 @@ def test_a_release_while_the_database_fails_is_saved_at_the_next_heartbeat(proce
     assert "thread_1 is not released yet, and is tried again" in caplog.text
     assert other.leases.claim("thread_1") is None
     fails.before = 1
-    with pytest.raises(StoreError):
-        process.leases.heartbeat(())
-    assert process.leases.heartbeat(()) == ()
+    process.leases.save_releases()
+    assert offered(process.url) == []
+    process.leases.save_releases()
+    process.leases.save_releases()
     assert offered(process.url) == ["thread_1"]
     assert other.leases.claim("thread_1").holds()
 
@@ -151,9 +152,41 @@ def test_a_release_whose_answer_was_lost_takes_nothing_from_the_next_owner(proce
     fails.after = 1
     process.leases.release(lease, more=False)
     taken = other.leases.claim("thread_1")
-    assert process.leases.heartbeat(()) == ()
+    process.leases.save_releases()
     assert query(process.url, "SELECT worker, epoch FROM gpt_agent_owners") == [(other.leases.worker_id, taken.epoch)]
     assert offered(process.url) == []
+
+
+def test_a_locked_row_delays_only_its_own_release(process, other):
+    held = []
+    for thread_id in ("thread_1", "thread_2"):
+        process.make_thread(thread_id)
+        held.append(process.leases.claim(thread_id))
+    fails = Fails(process.database)
+    fails.before = 2
+    for lease in held:
+        process.leases.release(lease, more=True)
+    with other.database.transaction() as connection:
+        run(connection, LOCK, thread="thread_1")
+        process.leases.save_releases()  # without a wait for the lock
+        assert offered(process.url) == ["thread_2"]
+    process.leases.save_releases()
+    assert offered(process.url) == ["thread_2", "thread_1"]
+
+
+def test_a_late_worker_whose_row_is_locked_delays_no_search(process, other, make_process):
+    third = make_process()
+    for each in (process, other):
+        expire(process.url, each.leases.worker_id)
+    with third.database.transaction() as connection:
+        run(
+            connection,
+            "SELECT 1 FROM gpt_agent_workers WHERE id = %(worker)s FOR UPDATE",
+            worker=other.leases.worker_id,
+        )
+        third.leases.sweep(patience=0.0)
+        workers = query(process.url, "SELECT id FROM gpt_agent_workers ORDER BY since")
+        assert workers == [(other.leases.worker_id,), (third.leases.worker_id,)]
 
 
 def test_the_last_announcement_is_saved_with_the_release(process):

@@ -7,6 +7,7 @@ import threading
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from gpt_agent_fsm.cluster import procrastinating as module
 from gpt_agent_fsm.cluster.procrastinating import ProcrastinatePlacer
 from gpt_agent_fsm.errors import StoreError
 from tests.cluster.helpers import PATIENCE, offered, query
@@ -176,6 +177,49 @@ def test_threads_are_taken_after_all_connections_were_cut(process, work):
         offer(process, f"thread_{number}")
         owner.wait_for(number)
         query(process.url, CUT)
+
+
+def test_threads_that_were_taken_before_the_queue_failed_still_take_their_places(process, work, caplog):
+    owner = Owner()
+    offer(process, "thread_1", "thread_2")
+    placing = work(owner, concurrency=3)
+    owner.wait_for(2)
+    query(process.url, "ALTER TABLE procrastinate_jobs RENAME TO gone")
+    wait_until(lambda: "no threads are taken for a moment" in caplog.text)
+    query(process.url, "ALTER TABLE gone RENAME TO procrastinate_jobs")
+    query(process.url, "DELETE FROM procrastinate_jobs")
+    offer(process, "thread_3", "thread_4", "thread_5")
+    wait_until(lambda: query(process.url, "SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'") == [(3,)])
+    owner.wait_for(3)
+    assert placing._places.locked()
+    assert len(owner.owned) == 3
+    for count, thread_id in ((4, "thread_1"), (5, "thread_2")):
+        owner.owned[thread_id]()
+        owner.wait_for(count)
+
+
+def test_a_claim_that_fails_or_is_refused_leaves_its_place(process, work):
+    owner = Owner(refuses={"thread_1"})
+
+    def own(thread_id, done):
+        if thread_id == "thread_2":
+            raise RuntimeError("broken")
+        return owner(thread_id, done)
+
+    offer(process, "thread_1", "thread_2", "thread_3")
+    work(own, concurrency=1)
+    owner.wait_for(1)
+    assert list(owner.owned) == ["thread_3"]
+
+
+def test_the_end_does_not_wait_for_a_query_that_a_frozen_server_never_answers(process, work, monkeypatch):
+    monkeypatch.setattr(module, "_LONGEST_END", 0.01)
+    placing = work(Owner())
+    ended = threading.Event()
+    monkeypatch.setattr(placing, "_cancel_session", ended.wait)  # the event loop hangs
+    placing.close()
+    assert placing._thread.is_alive()
+    ended.set()
 
 
 def test_the_tables_are_made_once(process, make_process):

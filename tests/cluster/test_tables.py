@@ -83,6 +83,25 @@ def test_a_second_process_takes_nothing_from_the_first(process, make_process):
     assert lease.holds()
 
 
+def test_a_sweep_does_not_read_the_threads_without_work(url, process):
+    query(
+        url,
+        """
+        INSERT INTO gpt_agent_threads (thread_id, settled, unfinished, accepted, last_seq, announced, snapshot)
+        SELECT 'thread_' || n, true, mod(n, 1000) = 0, 0, 0, 0, '' FROM generate_series(1, 20000) n
+        """,
+    )
+    query(url, "INSERT INTO gpt_agent_owners (thread_id, accepted) SELECT thread_id, 0 FROM gpt_agent_threads")
+    query(url, "ANALYZE")
+    values = {"patience": 0.0, "most": 500}
+    with process.database.transaction() as connection:
+        assert len(tables.run(connection, tables.ORPHANS, **values).all()) == 20
+        plan = "\n".join(tables.run(connection, f"EXPLAIN {tables.ORPHANS}", **values).scalars())
+    assert "gpt_agent_threads_unfinished" in plan
+    assert "Seq Scan on gpt_agent_threads" not in plan
+    assert "Seq Scan on gpt_agent_owners" not in plan
+
+
 # --- a single owner -------------------------------------------------------------------------------------------
 
 

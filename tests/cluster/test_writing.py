@@ -208,6 +208,15 @@ def test_a_former_driver_cannot_write_under_the_next_lease_of_its_process(proces
 # --- an unknown outcome ---------------------------------------------------------------------------------------
 
 
+def test_nobody_is_told_to_repeat_a_command_that_may_have_been_accepted(process):
+    """A repeated message would be a second message, because each call gives it another key."""
+    process.make_thread()
+    Fails(process.database).after = 1
+    with pytest.raises(StoreError, match="unknown whether the command was accepted; look for it in the") as caught:
+        process.accepting.accept("thread_1", CancelRun())
+    assert "repeat" not in str(caught.value)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_commit_that_is_repeated_after_an_unknown_outcome_takes_effect_once(process, lease, reader, when):
     commit(process.store, idle(), an_event())

@@ -222,13 +222,13 @@ MUTANTS = {
         Leases.claim, "self._unclear.add(thread_id)", "pass", cluster=True
     ),
     "a worker that ends does not look into the inbox": _Mutant(
-        Leases._save_release,
+        Leases._free,
         "more or bool(run(connection, tables.HAS_COMMANDS, thread=thread_id).scalar_one())",
         "more",
         cluster=True,
     ),
     "nobody searches for threads without an owner": _Mutant(
-        Driving.beat, "self.leases.sweep(_PATIENCE)", "0", cluster=True
+        Driving._sweep, "self.leases.sweep(_PATIENCE)", "0", cluster=True
     ),
     "nobody reads commands of other processes": _Mutant(
         Driving.note_commands, "driver.note_commands()", "pass", cluster=True

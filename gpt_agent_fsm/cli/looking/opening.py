@@ -7,7 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
@@ -112,6 +112,7 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
     that process may have ended, and `force` even if a process with its process id runs on this computer.
     """
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be installed
+    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - as above
 
     if force and not take_over:
         raise click.UsageError("--force needs --take-over.")
@@ -121,16 +122,34 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
         if not to_write:
             yield reader
             return
+        of_cluster = view_of(reader) is not None
 
     def check(holder: Holder) -> None:
         _refuse_if_held(holder, take_over=take_over, force=force)
 
-    with closing(SQLStore(url, check_holder=check)) as store:
-        yield store
+    with ExitStack() as stack:
+        store = SQLStore(url, check_holder=check)
+        if of_cluster:
+            stack.callback(_give_back_to_cluster, url)
+        yield stack.enter_context(closing(store))
+
+
+def _give_back_to_cluster(url: str) -> None:
+    """Let the processes of the cluster continue that had the database before this command."""
+    from gpt_agent_fsm.cluster.database import ClusterDatabase  # noqa: PLC0415 - an extra
+
+    ClusterDatabase(url, timeout=20.0, lock_timeout=5.0).close()
 
 
 def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
+    from gpt_agent_fsm.stores.holder import CLUSTER  # noqa: PLC0415 - SQLAlchemy may not be installed
+
     runs = holder.runs
+    if holder.host == CLUSTER and not force:
+        raise StoreError(
+            "This store belongs to a cluster with live workers. Stop the workers first; messages wait until they start "
+            "again. With --take-over --force, the processes of the cluster end their work."
+        )
     if runs and not force:
         raise StoreError(
             f"{holder} holds this store and still runs. Stop it first. If another program has its process id now, add "

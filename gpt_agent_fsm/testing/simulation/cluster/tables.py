@@ -122,6 +122,7 @@ class MemoryTables:
             tables.INTRODUCE_THREAD: self._introduce_thread,
             tables.INTRODUCE_OWNER: lambda thread: self._none(self._all.owners.setdefault(thread, _Owner())),
             tables.LOCK: self._lock,
+            tables.LOCK_IF_FREE: self._lock,
             tables.CLAIM: self._claim,
             tables.RELEASE: self._release,
             tables.IS_COMMITTED: self._is_committed,
