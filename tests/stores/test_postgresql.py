@@ -105,7 +105,7 @@ def test_a_refused_login_is_reported_without_the_password(postgresql):
 
 
 def test_a_missing_database_is_reported(postgresql):
-    with pytest.raises(StoreError, match='database nowhere at .*: database "nowhere" does not exist') as caught:
+    with pytest.raises(StoreError, match=r'database nowhere at .*: database "nowhere" does not exist') as caught:
         SQLStore(f"{postgresql.url.removesuffix('/postgres')}/nowhere")
     assert PASSWORD not in texts_of(caught.value)
 
