@@ -28,11 +28,14 @@ Examples:
 """
 
 
+_APIS = {"assistants": "Assistants", "responses": "Responses"}
+
+
 @click.command(short_help="Drive threads of a cluster.", epilog=_EXAMPLES)
 @opening.store_option(text="The URL of the PostgreSQL database of the cluster.")
 @click.option(
     "--api",
-    type=click.Choice(["assistants", "responses"]),
+    type=click.Choice(list(_APIS)),
     default="assistants",
     show_default=True,
     help="The API of the server: threads and runs, or conversations and responses.",
@@ -70,7 +73,7 @@ def worker(
 ) -> None:
     """Drive the threads of a cluster, together with other workers, until Ctrl-C or SIGTERM.
 
-    The store is a PostgreSQL database, which the programs with the handles open as Cluster(URL). The address and the
+    The store is a PostgreSQL database, which your other programs open as Cluster(URL). The address and the
     key of the server, and the settings, come from the environment: OPENAI_BASE_URL, OPENAI_API_KEY, GPT_AGENT_*.
 
     A worker that is stopped lets go of its threads, and other workers continue with them. If a worker dies, the others
@@ -88,6 +91,9 @@ def worker(
         stack.callback(backend.close)  # if there is no runtime that closes it
         settings = Settings.from_env()
         stack.enter_context(library_log(logging.StreamHandler(), "%(asctime)s %(levelname)s %(name)s %(message)s"))
+        for name in ("procrastinate", "psycopg.pool"):
+            # If the database is away, they log long tracebacks, and the library's own log says it in a sentence.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         stopped = stack.enter_context(stopped_by_signals())
         cluster = Cluster(url, drive=True, concurrency=concurrency)
         stack.callback(cluster.close)
@@ -96,7 +102,9 @@ def worker(
         status = cluster.worker
         name = "" if status is None else status.id
         shown = "" if address is None else f" Its health is at {address}healthz"
-        click.echo(f"The worker {name} drives up to {concurrency} threads. Ctrl-C stops it.{shown}")
+        click.echo(
+            f"The worker {name} drives up to {concurrency} threads on the {_APIS[api]} API. Ctrl-C stops it.{shown}"
+        )
         stopped.wait()
         click.echo("Stopping: other workers continue with the threads.")
     click.echo("Stopped.")

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -19,6 +20,7 @@ from gpt_agent_fsm.cluster.handles import ClusterHandles, Followed
 from gpt_agent_fsm.cluster.news import Ear, Herald
 from gpt_agent_fsm.cluster.placing import Placer
 from gpt_agent_fsm.cluster.procrastinating import ProcrastinatePlacer
+from gpt_agent_fsm.cluster.pruning import prune
 from gpt_agent_fsm.cluster.tables import run
 from gpt_agent_fsm.cluster.writing import Accepting
 from gpt_agent_fsm.engine.handles import HandleParts, ThreadRoster
@@ -282,6 +284,10 @@ class Cluster:
     def find(self, key: str) -> str | None:
         """See `KeyedStore.find`."""
         return self._database.reader.find(key)
+
+    def prune(self, older_than: float | timedelta) -> int:
+        """See `PrunableStore.prune`. Any process may call this, while others work."""
+        return prune(self._database, older_than)
 
     def usage(self) -> Usage:
         """See `CountingStore.usage`."""

@@ -204,7 +204,7 @@ class _Work:
     async def _own_until_it_rests(self, thread_id: str) -> None:
         """Own a thread, and return when this process drives it no more.
 
-        If all places are taken by threads of an earlier session, wait. Another worker may claim the thread meanwhile.
+        If all places are taken by threads of an earlier session, wait. Another worker may claim the thread before that.
         """
         await self._places.acquire()
         ended = asyncio.Event()

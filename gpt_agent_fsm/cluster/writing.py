@@ -23,7 +23,7 @@ from gpt_agent_fsm.stores import codec
 __all__ = ["Accepting", "Announced", "OwnedStore"]
 
 
-_DOUBT = "It is unknown whether the command was accepted; look for it in the thread before you give it again."
+_DOUBT = "It is unknown whether the command was accepted; search the thread for it before you give it again."
 
 
 class Announced(Protocol):

@@ -159,7 +159,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: object) -> None:
 
 
 def with_defaults(url: sa.URL, more: Mapping[str, str] | None = None) -> sa.URL:
-    """Return the URL of a PostgreSQL database with the parameters of libpq that every connection of ours has.
+    """Return the URL of a PostgreSQL database with the parameters of libpq that every connection of the library has.
 
     `more`: further parameters. Parameters that the URL has already stay as they are.
     """

@@ -500,7 +500,7 @@ def test_use_after_a_fork_is_refused_and_harms_nobody(worker, agent):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_child_of_a_process_with_agents_can_open_the_cluster_anew(world):
+def test_a_child_of_a_process_with_agents_can_open_the_cluster_again(world):
     from tests.unit.test_forks import in_child
 
     agent = world.open().start(ASSISTANT)

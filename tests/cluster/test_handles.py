@@ -376,7 +376,7 @@ def test_the_tracer_of_a_runtime_sees_what_its_handles_accept(world):
     assert ("message_accepted", {"thread_id": agent.thread_id, "key": key}) in seen
 
 
-# --- the runtime is closed meanwhile ------------------------------------------------------------------------------
+# --- the runtime is closed while a handle begins -------------------------------------------------------------------
 
 
 def test_a_signal_handler_may_close_the_runtime_while_a_handle_begins(world, monkeypatch):
@@ -390,7 +390,7 @@ def test_a_signal_handler_may_close_the_runtime_while_a_handle_begins(world, mon
     monkeypatch.setattr(Follower, "begin", begin_and_close)
     with pytest.raises((errors.AgentNotAlive, errors.RuntimeClosed)):
         runtime.start(ASSISTANT)
-    assert runtime.store._followed._begins == {}, "nobody announces the events of the thread any more"
+    assert runtime.store._followed._begins == {}, "no handle announces the events of the thread"
 
 
 def test_a_handle_that_is_let_go_before_it_begins_is_not_followed():

@@ -68,6 +68,22 @@ def test_a_store_that_fails_in_between_loses_nothing(world, full, caplog):
     assert [message.content for message in world.server.messages(agent.thread_id)] == ["Hello", "You said: Hello"]
 
 
+def test_a_store_that_fails_for_a_known_reason_is_a_line_in_the_log_without_a_traceback(world, caplog, monkeypatch):
+    agent = world.connect()
+
+    def fail(*_args, **_options):
+        raise errors.StoreError("Using the database failed: it is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.runtime._store, "commit", fail)
+        agent.add_user_message("Hello")
+        world.scheduler.advance(5)
+    lines = [record for record in caplog.records if "the tick failed; trying again" in record.getMessage()]
+    assert {(record.levelname, record.exc_info) for record in lines} == {("WARNING", None)}
+    assert "it is away" in lines[0].getMessage()
+    assert agent.wait(timeout=60) == "idle"
+
+
 def test_agents_whose_store_was_taken_over_stop_and_say_so(world, caplog):
     class Taken(MemoryStore):
         taken = False

@@ -28,6 +28,7 @@ __all__ = [
     "as_json",
     "command",
     "complaints",
+    "is_of_cluster",
     "load",
     "opened",
     "settings",
@@ -104,6 +105,13 @@ def without_traceback(command: Callable[P, T]) -> Callable[P, T]:
     return wrapped
 
 
+def is_of_cluster(store: SQLStore) -> bool:
+    """Return whether the processes of a cluster have this database."""
+    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - SQLAlchemy may not be installed
+
+    return view_of(store) is not None
+
+
 @contextmanager
 def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: bool = False) -> Iterator[SQLStore]:
     """Open a store that exists. With `to_write`, take the store over.
@@ -112,7 +120,6 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
     that process may have ended, and `force` even if a process with its process id runs on this computer.
     """
     from gpt_agent_fsm.stores import SQLStore  # noqa: PLC0415 - SQLAlchemy may not be installed
-    from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - as above
 
     if force and not take_over:
         raise click.UsageError("--force needs --take-over.")
@@ -122,7 +129,7 @@ def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: 
         if not to_write:
             yield reader
             return
-        of_cluster = view_of(reader) is not None
+        of_cluster = is_of_cluster(reader)
 
     def check(holder: Holder) -> None:
         _refuse_if_held(holder, take_over=take_over, force=force)

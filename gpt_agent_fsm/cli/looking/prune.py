@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from gpt_agent_fsm.cli.looking import opening
+from gpt_agent_fsm.cli.values import url_of
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -39,16 +41,17 @@ def prune(*, url: str, older_than: timedelta, take_over: bool, force: bool) -> N
 
     Threads that are not at rest keep all their events, for example while a message waits in a parked queue. Snapshots,
     keys and token counts stay, so every conversation can continue. The command is refused while another process holds
-    the store; that process can call `store.prune`.
+    the store; that process can call `store.prune`. The processes of a cluster need not stop.
 
     \b
     Examples:
       gpt-agent-fsm prune --older-than 30d --store agents.db
       gpt-agent-fsm prune --older-than 12h --store agents.db
     """  # noqa: D301 - click reads the backspace
-    with opening.complaints(), opening.opened(url, to_write=True, take_over=take_over, force=force) as store:
-        count = store.prune(older_than)
-        busy, recent = _kept(store)
+    if force and not take_over:
+        raise click.UsageError("--force needs --take-over.")
+    with opening.complaints():
+        count, busy, recent = _prune_cluster(url, older_than) or _prune_store(url, older_than, take_over, force)
     click.echo(f"{count:,} {'event was' if count == 1 else 'events were'} forgotten.")
     if busy:
         keeps = "thread is not at rest and keeps all its" if busy == 1 else "threads are not at rest and keep all their"
@@ -59,6 +62,23 @@ def prune(*, url: str, older_than: timedelta, take_over: bool, force: bool) -> N
         )
     if recent and not count:
         click.echo(f"{recent:,} {'thread at rest has' if recent == 1 else 'threads at rest have'} only younger events.")
+
+
+def _prune_cluster(url: str, older_than: timedelta) -> tuple[int, int, int] | None:
+    """Do it beside the processes of a cluster. Return None if no cluster has the store."""
+    with opening.opened(url) as reader:
+        if not opening.is_of_cluster(reader):
+            return None
+        from gpt_agent_fsm.cluster.database import ClusterDatabase  # noqa: PLC0415 - an extra
+        from gpt_agent_fsm.cluster.pruning import prune as prune_beside_others  # noqa: PLC0415 - as above
+
+        with closing(ClusterDatabase(url_of(url), timeout=20.0, lock_timeout=5.0)) as database:
+            return prune_beside_others(database, older_than), *_kept(reader)
+
+
+def _prune_store(url: str, older_than: timedelta, take_over: bool, force: bool) -> tuple[int, int, int]:
+    with opening.opened(url, to_write=True, take_over=take_over, force=force) as store:
+        return store.prune(older_than), *_kept(store)
 
 
 def _kept(store: SQLStore) -> tuple[int, int]:
