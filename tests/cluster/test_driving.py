@@ -153,7 +153,9 @@ def test_news_that_comes_between_a_claim_and_its_driver_is_heard(world, worker, 
 
     monkeypatch.setattr(driving(worker).roster._context.store, "load", load_too_early)
     driving(worker).own(agent.thread_id, nothing)
+    epoch = query(world.url, "SELECT epoch FROM gpt_agent_owners")
     wait_until(lambda: len(world.messages(agent.thread_id)) == 2)
+    assert query(world.url, "SELECT epoch FROM gpt_agent_owners") == epoch, "it was heard under this claim"
 
 
 def test_a_beat_renews_the_leases_before_it_reads_anything(worker, held, monkeypatch):

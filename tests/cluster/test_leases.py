@@ -287,6 +287,39 @@ def test_a_worker_that_was_removed_claims_nothing_until_it_has_a_new_name(proces
     assert process.leases.claim("thread_1").worker.id == process.leases.worker_id
 
 
+def test_a_claim_that_ends_after_the_worker_has_lost_its_name_is_void(process, other, monkeypatch):
+    process.make_thread()
+    claim = process.leases._claim
+
+    def claim_slowly(*args):
+        lease = claim(*args)
+        process.lapse()
+        process.leases.heartbeat(())
+        return lease
+
+    monkeypatch.setattr(process.leases, "_claim", claim_slowly)
+    assert process.leases.claim("thread_1") is None
+    assert process.leases.held == ()
+    assert other.leases.claim("thread_1").holds()
+
+
+def test_a_lease_whose_claim_ends_during_a_late_heartbeat_is_lost_with_the_others(process, monkeypatch):
+    process.make_thread()
+    register, claimed = process.leases._register, []
+
+    def register_late():
+        claimed.append(process.leases.claim("thread_1"))
+        return register()
+
+    def say_that_it_was_late(connection, statement, **values):
+        return run(connection, "SELECT 1 WHERE false" if statement is module.tables.RENEW else statement, **values)
+
+    monkeypatch.setattr(process.leases, "_register", register_late)
+    monkeypatch.setattr(module, "run", say_that_it_was_late)
+    assert list(process.leases.heartbeat(())) == claimed
+    assert claimed[0].is_lost
+
+
 def test_a_lease_says_whether_the_worker_before_is_dead(process, other):
     process.make_thread()
     first = process.leases.claim("thread_1")
