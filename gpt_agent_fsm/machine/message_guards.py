@@ -47,6 +47,18 @@ def search_result(copy: WorkingCopy, fact: inputs.MessagesListed) -> Result[Mess
     return search_message(head, fact.page.messages, head.doubt, next_page(copy, fact), keys_kept=keys_kept)
 
 
+def is_after_cursor(copy: WorkingCopy, fact: inputs.MessagesListed, message_id: str) -> bool:
+    """Return whether a message on this page of a search is known to be newer than the message at the cursor.
+
+    A search lists the newest messages first.
+    """
+    ids, start = [message.id for message in fact.page.messages], copy.cursor.start
+    if start in ids:
+        return ids.index(message_id) < ids.index(start)
+    # The message at the cursor is on a later page, or on an earlier one.
+    return start is None or (isinstance(copy.request, effects.ListMessages) and copy.request.after is None)
+
+
 def head_may_be_sent(copy: WorkingCopy) -> bool:
     """Return whether the first message of the queue is being posted, or may have been posted."""
     under_way = copy.sent and isinstance(copy.request, effects.PostMessage)

@@ -95,6 +95,30 @@ def test_every_page_that_can_matter_is_searched():
     assert story.tell(page(question("msg_4", key="k1"))).said == ["UserMessageAdded"]
 
 
+@pytest.mark.parametrize(
+    ("pages", "known_to_be_newer"),
+    [
+        ([page(question("msg_4", key="k2"), answer("msg_2"), question("msg_1"))], True),
+        ([page(answer("msg_2"), question("msg_0", key="k2"), question("msg_1"))], False),
+        ([page(question("msg_4", key="k2"), next_after="msg_4")], True),
+        ([page(answer("msg_9"), next_after="msg_9"), page(question("msg_4", key="k2"))], False),
+    ],
+)
+def test_a_message_that_is_found_before_the_cursor_says_nothing_about_the_order_of_lists(pages, known_to_be_newer):
+    """The messages of another run may have been read while the message was in doubt."""
+    story = reading().tell(page(question("msg_1"), answer("msg_2")), say("Two", "k2"), unknown(), due, *pages)
+    assert story.said[-1] == "UserMessageAdded"
+    assert (story.snapshot.cursor.posted_since is not None) == known_to_be_newer
+
+
+def test_an_answer_is_read_although_the_question_was_found_before_an_answer_that_was_read():
+    story = reading().tell(page(question("msg_1"), answer("msg_2")), say("Two", "k2"), unknown(), due)
+    story.tell(page(answer("msg_2"), question("msg_0", key="k2"), question("msg_1")), created(run_id="run_2"), due)
+    listed = page(question("msg_1"), question("msg_0", key="k2"), answer("msg_2"), answer("msg_5"))
+    story.tell(completed("run_2"), listed)
+    assert [event.message_id for event in story.events if hasattr(event, "message_id")] == ["msg_5"]
+
+
 def test_the_search_ends_at_the_newest_message_that_is_known():
     story = reading().tell(page(question("msg_1"), answer("msg_2")), say("Two", "k2"), unknown(), due)
     story.tell(page(answer("msg_2"), next_after="msg_2"))

@@ -12,7 +12,14 @@ from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.requests import doubt_message, park, report, report_doubt
 from gpt_agent_fsm.machine.guards import has_something_to_send
 from gpt_agent_fsm.machine.likeness import without_data
-from gpt_agent_fsm.machine.message_guards import next_page, older_messages, read_so_far, search_result, unpublished
+from gpt_agent_fsm.machine.message_guards import (
+    is_after_cursor,
+    next_page,
+    older_messages,
+    read_so_far,
+    search_result,
+    unpublished,
+)
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import QueuedMessage
 from gpt_agent_fsm.machine.search import Found
@@ -52,7 +59,11 @@ def confirm_message(copy: WorkingCopy, fact: inputs.MessagePosted) -> None:
 def confirm_found_message(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
     found = search_result(copy, fact)
     assert isinstance(found, Found)  # noqa: S101 - the guard has seen to it
+    is_newer = is_after_cursor(copy, fact, found.item.id)
     _message_is_on_the_thread(copy, found.item.id, key_kept=found.item.key is not None)
+    if not is_newer:
+        # The messages of another run were read while this message was in doubt.
+        copy.cursor = attrs.evolve(copy.cursor, posted_since=None)
 
 
 def _message_is_on_the_thread(copy: WorkingCopy, message_id: str, *, key_kept: bool) -> None:
