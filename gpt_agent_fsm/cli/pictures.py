@@ -8,9 +8,16 @@ from pathlib import Path
 import click
 
 from gpt_agent_fsm import diagrams
-from gpt_agent_fsm.cli.looking.opening import load, opened, settings, store_option, was_given, without_traceback
-from gpt_agent_fsm.engine.showing import NOT_HELD, diagram_of_thread, timeline_of_thread, was_pruned
-from gpt_agent_fsm.stores.holder import is_held
+from gpt_agent_fsm.cli.looking.opening import (
+    halt_of,
+    load,
+    opened,
+    settings,
+    store_option,
+    was_given,
+    without_traceback,
+)
+from gpt_agent_fsm.engine.showing import diagram_of_thread, timeline_of_thread, was_pruned
 
 __all__ = ["diagram", "timeline"]
 
@@ -90,7 +97,7 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
     with opened(url) as store:
         saved = load(store, thread_id)
         records = store.history(saved.snapshot.thread_id)
-        halt = "" if is_held(store) else NOT_HELD
+        halt = halt_of(store)
     pruned = was_pruned(records, saved)
     shown = timeline_of_thread(records, saved, settings(), time.time(), halt, was_pruned=pruned)
     click.echo(diagrams.TIMELINE_FORMATS[format_](shown), nl=False)

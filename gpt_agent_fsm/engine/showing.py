@@ -24,6 +24,7 @@ __all__ = [
     "NOT_CONNECTED",
     "NOT_HELD",
     "NOT_TAKEN",
+    "NO_WORKER",
     "diagram_of_thread",
     "explanation",
     "explanation_in_parts",
@@ -38,6 +39,8 @@ __all__ = [
 
 NOT_HELD = "No process holds the store, so nothing happens until a program opens it."
 """Why nothing happens in a store whose threads no process drives."""
+NO_WORKER = "No worker of the cluster lives, so nothing happens until one starts: gpt-agent-fsm worker."
+"""The same for the threads of a cluster."""
 NOT_CONNECTED = "No agent drives the thread, so nothing happens until the program connects to it."
 """Why nothing happens to a thread of a runtime."""
 NOT_TAKEN = (

@@ -46,6 +46,14 @@ def test_the_command_forgets_while_the_workers_continue(world):
     assert agent.ask("Again", timeout=PATIENCE).text == "You said: Again"
 
 
+def test_the_commands_that_look_say_that_no_worker_lives(world):
+    agent = world.open().start(ASSISTANT)
+    agent.add_user_message("Hello")
+    sentence = "No worker of the cluster lives, so nothing happens until one starts: gpt-agent-fsm worker."
+    assert sentence in run(world, "threads").output
+    assert sentence in run(world, "explain", agent.thread_id).output
+
+
 # --- a repair -------------------------------------------------------------------------------------------------
 
 

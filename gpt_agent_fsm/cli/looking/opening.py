@@ -16,8 +16,9 @@ from click.core import ParameterSource
 from gpt_agent_fsm import Settings
 from gpt_agent_fsm.cli.exits import HINT, INTERRUPTED
 from gpt_agent_fsm.cli.values import FILE_OR_URL, database, url_of, without_password
-from gpt_agent_fsm.engine.showing import printable
+from gpt_agent_fsm.engine.showing import NO_WORKER, NOT_HELD, printable
 from gpt_agent_fsm.errors import GptAgentError, StoreError
+from gpt_agent_fsm.stores.holder import CLUSTER, is_held
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.engine.protocols import Saved
@@ -28,6 +29,7 @@ __all__ = [
     "as_json",
     "command",
     "complaints",
+    "halt_of",
     "is_of_cluster",
     "load",
     "opened",
@@ -112,6 +114,13 @@ def is_of_cluster(store: SQLStore) -> bool:
     return view_of(store) is not None
 
 
+def halt_of(store: SQLStore) -> str:
+    """Return why nothing happens in a store; "" if a process drives its threads, or may drive them."""
+    if is_held(store):
+        return ""
+    return NO_WORKER if is_of_cluster(store) else NOT_HELD
+
+
 @contextmanager
 def opened(url: str, *, to_write: bool = False, take_over: bool = False, force: bool = False) -> Iterator[SQLStore]:
     """Open a store that exists. With `to_write`, take the store over.
@@ -149,8 +158,6 @@ def _give_back_to_cluster(url: str) -> None:
 
 
 def _refuse_if_held(holder: Holder, *, take_over: bool, force: bool) -> None:
-    from gpt_agent_fsm.stores.holder import CLUSTER  # noqa: PLC0415 - SQLAlchemy may not be installed
-
     runs = holder.runs
     if holder.host == CLUSTER and not force:
         raise StoreError(

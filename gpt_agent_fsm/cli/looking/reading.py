@@ -13,8 +13,7 @@ from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.looking.doctor import chat_command, effect_of
 from gpt_agent_fsm.engine.diagnosing import find
 from gpt_agent_fsm.engine.protocols import Record, Saved
-from gpt_agent_fsm.engine.showing import NOT_HELD, explanation_in_parts, fields_of, printable, was_pruned
-from gpt_agent_fsm.stores.holder import is_held
+from gpt_agent_fsm.engine.showing import explanation_in_parts, fields_of, printable, was_pruned
 
 __all__ = ["explain", "history"]
 
@@ -85,7 +84,7 @@ def explain(*, thread_id: str, url: str, as_json: bool) -> None:
     """  # noqa: D301 - click reads the backspace
     settings, now = opening.settings(), time.time()
     with opening.opened(url) as store:
-        saved, halt = opening.load(store, thread_id), "" if is_held(store) else NOT_HELD
+        saved, halt = opening.load(store, thread_id), opening.halt_of(store)
     parts = explanation_in_parts(saved, settings, now, halt)
     # While a process drives the thread, the commands are refused.
     commands = _commands(saved, settings, now) if halt else {}

@@ -12,9 +12,8 @@ import click
 from gpt_agent_fsm.cli.looking import opening, output
 from gpt_agent_fsm.cli.values import Number
 from gpt_agent_fsm.engine.protocols import ThreadRow
-from gpt_agent_fsm.engine.showing import NOT_HELD, printable, waiting_for
+from gpt_agent_fsm.engine.showing import printable, waiting_for
 from gpt_agent_fsm.engine.times import age
-from gpt_agent_fsm.stores.holder import is_held
 
 if TYPE_CHECKING:
     from gpt_agent_fsm.stores import SQLStore
@@ -65,11 +64,11 @@ def threads(*, url: str, as_json: bool, watch: bool, interval: float) -> None:
 def _show(store: SQLStore, *, as_json: bool) -> None:
     from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
 
-    found, cluster, halted = store.threads(), view_of(store), not is_held(store)
+    found, cluster, halt = store.threads(), view_of(store), opening.halt_of(store)
     if as_json:
-        output.print_json_array([_fields(row, cluster, halted=halted) for row in found])
+        output.print_json_array([_fields(row, cluster, halted=bool(halt)) for row in found])
         return
-    heads, rows = _table(found, cluster, halted=halted)
+    heads, rows = _table(found, cluster, halted=bool(halt))
     if not found:
         click.echo("There are no threads in this store.")
     elif output.is_terminal():
@@ -78,14 +77,14 @@ def _show(store: SQLStore, *, as_json: bool) -> None:
         Console().print(output.rich_table(heads, rows))
     else:
         click.echo(output.plain_table(heads, rows))
-    if halted and (note := _note(found)):
+    if note := _note(found, halt):
         click.echo(note, err=True)
 
 
-def _note(found: Sequence[ThreadRow]) -> str:
+def _note(found: Sequence[ThreadRow], halt: str) -> str:
     """Return a sentence about threads that no process drives; "" if all of them rest."""
     rest = all(row.snapshot.settled and not row.commands for row in found)
-    return "" if rest else NOT_HELD
+    return "" if rest else halt
 
 
 def _watch(store: SQLStore, interval: float) -> None:
@@ -100,9 +99,9 @@ def _watch(store: SQLStore, interval: float) -> None:
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
-            found, halted = store.threads(), not is_held(store)
-            table = output.rich_table(*_table(found, view_of(store), halted=halted))
-            live.update(Group(table, _note(found) if halted else ""), refresh=True)
+            found, halt = store.threads(), opening.halt_of(store)
+            table = output.rich_table(*_table(found, view_of(store), halted=bool(halt)))
+            live.update(Group(table, _note(found, halt)), refresh=True)
             time.sleep(interval)
 
 
