@@ -170,9 +170,7 @@ class Driving:
         if self._has_given_up:
             return
         try:
-            # The renewal comes first. Neither readers nor a problem of the job queue may delay it.
-            for lease in self.leases.heartbeat(self.leases.held):
-                self._let_go(lease)
+            self._renew()  # first, because neither readers nor a problem of the job queue may delay it
         except StoreTaken as error:
             self._give_up(str(error))
         finally:
@@ -189,8 +187,13 @@ class Driving:
                 part()
             except StoreError as error:
                 problems.append(error)  # a part that fails must not stop the others
+                self._renew()  # it may have waited for a lock almost as long as a lease lasts
         if problems:
             raise problems[0]
+
+    def _renew(self) -> None:
+        for lease in self.leases.heartbeat(self.leases.held):
+            self._let_go(lease)
 
     def _clean_up(self) -> None:
         with self._database.transaction() as connection:

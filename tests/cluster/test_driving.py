@@ -211,10 +211,13 @@ def test_a_part_of_a_beat_that_fails_does_not_stop_the_others(worker, monkeypatc
     for name in ("save_releases", "sweep", "threads_with_commands"):
         monkeypatch.setattr(leases, name, lambda *_, name=name: done.append(name) or [])
     monkeypatch.setattr(leases, part, fail)
+    renewals, heartbeat = [], leases.heartbeat
+    monkeypatch.setattr(leases, "heartbeat", lambda held: renewals.append(part) or heartbeat(held))
     monkeypatch.setattr(driving(worker).account, "look", lambda: done.append("look"))
     with pytest.raises(errors.StoreError, match="locked"):
         module.Driving.beat(driving(worker))
     assert {*done, part} == {"save_releases", "sweep", "threads_with_commands", "look"}
+    assert len(renewals) == 2, "the part that failed may have waited for long"
 
 
 def test_a_beat_offers_threads_that_were_forgotten(world, worker, process):
