@@ -95,7 +95,8 @@ class Cluster:
         lock_timeout: the part of `timeout` that a call may wait for a lock.
 
     Opening blocks for a few queries. Raises `StoreError` if the database cannot be used, and `ImportError` without the
-    extra `cluster`.
+    extra `cluster`. All threads of a cluster are on one API: a `Runtime` with the backend of another one raises
+    `StoreError`.
     """
 
     def __init__(
@@ -153,6 +154,8 @@ class Cluster:
         """See `SharedStore`. The runtime calls this once."""
         if self._handles is not None:
             raise ValueError("This Cluster is in use by a runtime that is open; make another Cluster object.")
+        if offers(parts.backend, AccountBackend):
+            self._database.agree(parts.backend.api)
         driving = None
         if self._drive:
             account = self._account or self._account_of(parts.backend)

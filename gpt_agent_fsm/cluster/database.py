@@ -63,6 +63,7 @@ class ClusterDatabase:
         name: the database, without secrets.
         cluster: the name of the cluster.
         reader: a store that only reads.
+        api: the API of this process, if it has one with a name. All processes must have the same.
     """
 
     def __init__(self, url: str, *, timeout: float, lock_timeout: float) -> None:
@@ -74,6 +75,7 @@ class ClusterDatabase:
         except StoreError:
             raise StoreError(_WRONG_URL) from None  # the other error is about `SQLStore`
         self.name: str = self._database.name
+        self.api: str | None = None
         self._closed = False
         try:
             with self.transaction() as connection:
@@ -107,6 +109,12 @@ class ClusterDatabase:
         """Run the `with` block without a transaction around its statements. Errors are raised as `StoreError`."""
         with self.reader.asking() as connection:
             yield connection
+
+    def agree(self, api: str) -> None:
+        """Let the cluster have this API. Raises `StoreError` if its threads have another one."""
+        self.api = api
+        with self.transaction() as connection:
+            tables.agree(connection, api)
 
     def check_open(self) -> None:
         """Raise `StoreError` after `close`."""

@@ -126,7 +126,7 @@ class Leases:
         here, sent = Holder.here(), self._clock.monotonic()
         worker = Worker(id=f"{here.host}-{here.pid}-{uuid.uuid4().hex[:8]}", valid_until=sent + LEASE - _MARGIN)
         with self._database.transaction() as connection:
-            tables.check_held(connection)
+            tables.check_held(connection, self._database.api)
             values = attrs.asdict(here) | {
                 "concurrency": self._concurrency,
                 "lease": LEASE,
@@ -139,7 +139,7 @@ class Leases:
         """See `Ownership.heartbeat`. One row stands for all leases, so they are lost together or not at all.
 
         Leases whose claim ends during this call are included. Raises `StoreError` if the database fails, and
-        `StoreTaken` if a `SQLStore` has taken it over.
+        `StoreTaken` if a `SQLStore` has taken it over, or if the cluster has another API now.
         """
         worker, sent = self._worker, self._clock.monotonic()
         with self._database.transaction() as connection:

@@ -12,18 +12,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from gpt_agent_fsm.cluster import upgrades
-from gpt_agent_fsm.errors import StoreTaken
+from gpt_agent_fsm.errors import StoreError, StoreTaken
 from gpt_agent_fsm.stores import migrations, schema
 from gpt_agent_fsm.stores.holder import CLUSTER, Holder
 
-__all__ = ["check_held", "join", "lock", "run"]
+__all__ = ["agree", "check_held", "join", "lock", "run"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS gpt_agent_cluster (
     id bigint PRIMARY KEY,
     version bigint NOT NULL,
     name text NOT NULL,
-    oldest bigint NOT NULL DEFAULT 1
+    oldest bigint NOT NULL DEFAULT 1,
+    api text
 );
 CREATE TABLE IF NOT EXISTS gpt_agent_workers (
     id text PRIMARY KEY,
@@ -68,7 +69,19 @@ ON CONFLICT (thread_id) DO NOTHING
 
 # Whoever takes the database over changes this row, and waits until this transaction ends.
 SHARE = "SELECT 1 FROM gpt_agent_meta FOR SHARE"
-HOLDER = "SELECT h.host FROM gpt_agent_holder h JOIN gpt_agent_meta m ON m.epoch = h.epoch WHERE h.holds"
+HOLDER = """
+SELECT h.host, c.api FROM gpt_agent_cluster c, gpt_agent_holder h JOIN gpt_agent_meta m ON m.epoch = h.epoch
+WHERE h.holds
+"""
+
+API = "SELECT api FROM gpt_agent_cluster"
+# While the cluster has no thread, a wrong first process can still be corrected.
+SET_API = """
+UPDATE gpt_agent_cluster SET api = %(api)s
+WHERE api IS NULL OR NOT EXISTS (SELECT 1 FROM gpt_agent_owners)
+"""
+# Workers with the other API notice at the next heartbeat that they have to stop. Until then, they can claim nothing.
+REMOVE_WORKERS = "DELETE FROM gpt_agent_workers"
 
 # --- workers -----------------------------------------------------------------------------------------------
 
@@ -209,16 +222,39 @@ def lock(connection: sa.Connection) -> None:
     schema.lock_tables(connection)
 
 
-def check_held(connection: sa.Connection) -> None:
-    """Check that the cluster has the database, and let nobody take it over until this transaction ends.
+def agree(connection: sa.Connection, api: str) -> None:
+    """Note the API of all threads of the cluster. Raises `StoreError` if they have another one."""
+    lock(connection)
+    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
+    before = run(connection, API).scalar_one()
+    if before == api:
+        return
+    if not run(connection, SET_API, api=api).rowcount:
+        raise StoreError(_other_api(before, api))
+    if before is not None:
+        run(connection, REMOVE_WORKERS)
+
+
+def check_held(connection: sa.Connection, api: str | None) -> None:
+    """Check that the cluster has the database and this API, and let nobody change that until this transaction ends.
 
     Call this before a row is added that lets a process drive a thread. Raises `StoreTaken` if a `SQLStore` has taken
-    the database over.
+    the database over, or if the cluster has another API. None is the API of a process that does not know it.
     """
     run(connection, SHARE)
     # Only a second statement sees who has the database after the first one has waited.
-    if run(connection, HOLDER).scalar_one_or_none() != CLUSTER:
+    held = run(connection, HOLDER).one_or_none()
+    if held is None or held.host != CLUSTER:
         raise StoreTaken("A SQLStore has the database of this cluster now; close it, and start all processes again.")
+    if api is not None and held.api not in (None, api):
+        raise StoreTaken(_other_api(held.api, api))
+
+
+def _other_api(theirs: str, ours: str) -> str:
+    return (
+        f"The threads of this cluster are on the {theirs} API, and this process has the {ours} API. Start it with the "
+        f"{theirs} API, or give it another database."
+    )
 
 
 def join(connection: sa.Connection) -> str:

@@ -16,7 +16,7 @@ from gpt_agent_fsm.errors import StoreError
 
 __all__ = ["OLDEST", "VERSION", "add", "finish", "made_by_newer", "reason"]
 
-VERSION: Final = 2
+VERSION: Final = 3
 """The version of the tables that this version of the library knows."""
 OLDEST = "SELECT oldest FROM gpt_agent_cluster"
 
@@ -50,6 +50,7 @@ _STEPS: Final[dict[int, _Step]] = {
         ALTER TABLE gpt_agent_workers ADD COLUMN IF NOT EXISTS version bigint NOT NULL DEFAULT 1
         """
     ),
+    3: _Step(additions="ALTER TABLE gpt_agent_cluster ADD COLUMN IF NOT EXISTS api text"),
 }
 
 

@@ -69,10 +69,10 @@ class Accepting:
         self._tell = tell
 
     def introduce(self, snapshot: Snapshot) -> None:
-        """Save a thread, unless the database has it. Raises `StoreTaken` if a `SQLStore` has the database now."""
+        """Save a thread, unless the database has it. Raises `StoreTaken` as `tables.check_held` does."""
         text, settled = codec.encode_snapshot(snapshot), snapshot.settled
         with self._database.transaction() as connection:
-            tables.check_held(connection)
+            tables.check_held(connection, self._database.api)
             run(connection, tables.INTRODUCE_THREAD, thread=snapshot.thread_id, settled=settled, snapshot=text)
             run(connection, tables.INTRODUCE_OWNER, thread=snapshot.thread_id)
 

@@ -38,6 +38,8 @@ _POSTGRESQL = {
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
     "TIMEOUT": "it did not answer in time; check the server and the network",
+    "26000": "a pooler such as PgBouncer shares its connections between transactions; connect to PostgreSQL directly",
+    "42P05": "a pooler such as PgBouncer shares its connections between transactions; connect to PostgreSQL directly",
     "22": "it cannot store one of the values; keep zero characters out of thread ids",
 }
 _UNREACHABLE = (

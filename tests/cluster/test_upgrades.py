@@ -37,13 +37,13 @@ def versions(url):
 
 def test_tables_of_the_first_version_are_upgraded(url):
     with contextlib.closing(Cluster(url)):
-        query(url, "ALTER TABLE gpt_agent_cluster DROP COLUMN oldest")
+        query(url, "ALTER TABLE gpt_agent_cluster DROP COLUMN oldest, DROP COLUMN api")
         query(url, "ALTER TABLE gpt_agent_workers DROP COLUMN version")
         query(url, "UPDATE gpt_agent_cluster SET version = 1")
     with contextlib.closing(Cluster(url)):
-        assert versions(url) == [(2, 1)]
-    assert "One version of the tables finished" in finish(url).output
-    assert versions(url) == [(2, 2)]
+        assert versions(url) == [(upgrades.VERSION, 1)]
+    assert "2 of the tables' versions finished" in finish(url).output
+    assert versions(url) == [(upgrades.VERSION, upgrades.VERSION)]
     assert finish(url).output == "Nothing to finish.\n"
 
 

@@ -53,6 +53,7 @@ class World:
     def open(self, *, drive=False, tools=(), url=None, settings=SETTINGS, backend=None, **options):
         """Return a runtime on the cluster. It is closed after the test."""
         store = Cluster(url or self.url, drive=drive, **options)
+        self._ends.callback(store.close)
         backend = backend or AssistantsBackend(self.server.base_url, "the-key")
         return self._ends.enter_context(Runtime(backend, settings, store, tools=tools))
 

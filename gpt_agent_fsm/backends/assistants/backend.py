@@ -65,6 +65,7 @@ class AssistantsBackend(HttpFiles):
     on 2026-08-26.
     """
 
+    api = "Assistants"
     run_options = RUN_OPTIONS
 
     def __init__(

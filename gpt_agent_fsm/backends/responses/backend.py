@@ -80,6 +80,7 @@ class ResponsesBackend(HttpFiles):
     Raises `ValueError` for an invalid address, key, `auth` or assistants.
     """
 
+    api = "Responses"
     run_options = RUN_OPTIONS
 
     def __init__(

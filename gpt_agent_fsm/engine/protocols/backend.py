@@ -191,7 +191,13 @@ class FileBackend(Protocol):
 
 @runtime_checkable
 class AccountBackend(Protocol):
-    """A backend that can say which account its requests count for."""
+    """A backend that can say which account its requests count for.
+
+    Attributes:
+        api: a short name of the API. A backend of another API does not know the threads of this one.
+    """
+
+    api: str
 
     def account(self, salt: bytes) -> str:
         """Return a name for the address and the credentials, from which nobody can find the credentials.

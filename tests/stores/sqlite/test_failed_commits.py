@@ -197,6 +197,8 @@ def test_a_command_whose_caller_was_interrupted_is_handled_alike(store):
         (sa.exc.TimeoutError(), "no connection became free; try again"),
         (sa.exc.InvalidRequestError(SECRET), "it reported InvalidRequestError; check that nothing else changes its"),
         (sa.exc.ProgrammingError("SELECT", {}, psycopg_error("42P01")), "it reported ProgrammingError 42P01; check"),
+        (sa.exc.ProgrammingError("SELECT", {}, psycopg_error("26000")), "a pooler such as PgBouncer shares its"),
+        (sa.exc.ProgrammingError("SELECT", {}, psycopg_error("42P05")), "a pooler such as PgBouncer shares its"),
     ],
 )
 def test_rare_errors_have_advice_as_well(error, advice):

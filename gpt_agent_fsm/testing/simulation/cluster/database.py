@@ -39,6 +39,7 @@ class NodeDatabase:
         self.name = "the simulated database"
         self.cluster = f"{id(node)}"
         self.reader = node.tables
+        self.api = None
 
     @contextlib.contextmanager
     def transaction(self, *, doubt: str = "") -> Iterator[MemoryTables]:
@@ -58,6 +59,9 @@ class NodeDatabase:
     def asking(self) -> AbstractContextManager[MemoryTables]:
         """See `ClusterDatabase.asking`."""
         return self.transaction()
+
+    def agree(self, api: str) -> None:
+        """See `ClusterDatabase.agree`. All simulated processes have the same API."""
 
     def check_open(self) -> None:
         """See `ClusterDatabase.check_open`."""

@@ -114,7 +114,7 @@ class MemoryTables:
         self._all = _Tables()
         self._statements: dict[str, Callable[..., Iterable[Row]]] = {
             tables.SHARE: lambda: (),
-            tables.HOLDER: lambda: [Row(host=CLUSTER)],
+            tables.HOLDER: lambda: [Row(host=CLUSTER, api=None)],
             tables.REGISTER: self._register,
             tables.RENEW: self._renew,
             tables.BURY: self._bury,
