@@ -32,6 +32,6 @@ class Origin:
         if self.was_forked:
             raise UsedAfterFork(
                 f"This {self._what} was made before the process was forked, and OS threads, locks and connections do "
-                f"not survive a fork: make a new {self._what} in this process, for example in gunicorn's `post_fork` "
-                "or Celery's `worker_process_init`."
+                f"not survive a fork: make a new {self._what} in this process, for example in gunicorn's "
+                "`post_worker_init` or Celery's `worker_process_init`."
             )

@@ -106,7 +106,7 @@ def worker(
             f"The worker {name} drives up to {concurrency} threads on the {_APIS[api]} API. Ctrl-C stops it.{shown}"
         )
         stopped.wait()
-        click.echo("Stopping: other workers continue with the threads.")
+        click.echo("Stopping: other workers may take its threads.")
     click.echo("Stopped.")
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores.limit import Limit
 
 __all__ = ["LimitedConnection", "connect", "has_spoken", "is_open", "prepare"]
@@ -62,9 +63,17 @@ class LimitedConnection(psycopg.Connection[Any]):
 
 
 def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
-    """Return a new connection with these parameters of libpq."""
+    """Return a new connection with these parameters of libpq. Raises `StoreError` if it cannot keep every text."""
     seconds = min(float(parameters.pop("connect_timeout")), limit.remaining)
     connection = LimitedConnection.connect(**parameters, connect_timeout=max(math.ceil(seconds), _FASTEST_CONNECT))
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in ("UTF8", None):
+        name = connection.info.dbname
+        connection.close()
+        raise StoreError(
+            f"The PostgreSQL database {name} has the encoding {encoding}, in which many texts cannot "
+            "be saved; use a database that was created with ENCODING 'UTF8'."
+        )
     connection.limit = limit
     return connection
 

@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from gpt_agent_fsm.errors import StoreError
 from gpt_agent_fsm.stores import SQLStore
 from tests.stores.helpers import an_event, commit, idle
 
@@ -82,3 +83,12 @@ def test_a_store_continues_on_new_connections_after_all_were_cut(url, read):
             if read:
                 assert len(store.history("thread_1")) == number
                 assert store.is_owned()
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_keep_every_text_is_refused(postgresql, encoding):
+    url, name = postgresql.new_schema().split("?")[0], encoding.lower()
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StoreError, match=f"The PostgreSQL database {name} has the encoding {encoding}"):
+        SQLStore(f"{url.rpartition('/')[0]}/{name}")

@@ -151,8 +151,8 @@ def test_the_error_says_in_one_sentence_why_and_where_to_make_the_runtime(runtim
     said = in_child(lambda: agent.add_user_message("Hello"))
     assert said == (
         "UsedAfterFork: This runtime was made before the process was forked, and OS threads, locks and connections do "
-        "not survive a fork: make a new runtime in this process, for example in gunicorn's `post_fork` or Celery's "
-        "`worker_process_init`."
+        "not survive a fork: make a new runtime in this process, for example in gunicorn's "
+        "`post_worker_init` or Celery's `worker_process_init`."
     )
     assert issubclass(errors.UsedAfterFork, RuntimeError)
 
