@@ -16,6 +16,7 @@ from gpt_agent_fsm.engine.protocols import (
     Lease,
     ListingStore,
     MarkedStore,
+    NamedBackend,
     Ownership,
     PagingStore,
     PartsBackend,
@@ -47,6 +48,7 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 __all__ = [
     "RUN_OPTIONS",
     "AccountBackend",
+    "NamedBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",

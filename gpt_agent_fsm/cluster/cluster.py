@@ -30,7 +30,7 @@ from gpt_agent_fsm.events import AssistantMessageDelta, Event
 from gpt_agent_fsm.machine.inputs import Command
 from gpt_agent_fsm.machine.queue import NO_CHANGE, QueueChange
 from gpt_agent_fsm.machine.snapshot import Snapshot
-from gpt_agent_fsm.ports import AccountBackend, Backend, Record, Saved, ThreadRow, Usage, offers
+from gpt_agent_fsm.ports import AccountBackend, Backend, NamedBackend, Record, Saved, ThreadRow, Usage, offers
 from gpt_agent_fsm.stores.engine import with_defaults
 from gpt_agent_fsm.stores.holder import Holder
 
@@ -154,7 +154,7 @@ class Cluster:
         """See `SharedStore`. The runtime calls this once."""
         if self._handles is not None:
             raise ValueError("This Cluster is in use by a runtime that is open; make another Cluster object.")
-        if offers(parts.backend, AccountBackend):
+        if offers(parts.backend, NamedBackend):
             self._database.agree(parts.backend.api)
         driving = None
         if self._drive:

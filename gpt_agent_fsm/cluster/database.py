@@ -112,9 +112,9 @@ class ClusterDatabase:
 
     def agree(self, api: str) -> None:
         """Let the cluster have this API. Raises `StoreError` if its threads have another one."""
-        self.api = api
         with self.transaction() as connection:
             tables.agree(connection, api)
+        self.api = api
 
     def check_open(self) -> None:
         """Raise `StoreError` after `close`."""

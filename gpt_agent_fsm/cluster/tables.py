@@ -74,14 +74,11 @@ SELECT h.host, c.api FROM gpt_agent_cluster c, gpt_agent_holder h JOIN gpt_agent
 WHERE h.holds
 """
 
-API = "SELECT api FROM gpt_agent_cluster"
-# While the cluster has no thread, a wrong first process can still be corrected.
+# A wrong first process can be corrected while there is nothing that it could harm.
 SET_API = """
-UPDATE gpt_agent_cluster SET api = %(api)s
-WHERE api IS NULL OR NOT EXISTS (SELECT 1 FROM gpt_agent_owners)
+UPDATE gpt_agent_cluster SET api = %(api)s WHERE api IS NULL
+OR NOT EXISTS (SELECT 1 FROM gpt_agent_threads) AND NOT EXISTS (SELECT 1 FROM gpt_agent_workers)
 """
-# Workers with the other API notice at the next heartbeat that they have to stop. Until then, they can claim nothing.
-REMOVE_WORKERS = "DELETE FROM gpt_agent_workers"
 
 # --- workers -----------------------------------------------------------------------------------------------
 
@@ -222,19 +219,6 @@ def lock(connection: sa.Connection) -> None:
     schema.lock_tables(connection)
 
 
-def agree(connection: sa.Connection, api: str) -> None:
-    """Note the API of all threads of the cluster. Raises `StoreError` if they have another one."""
-    lock(connection)
-    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")
-    before = run(connection, API).scalar_one()
-    if before == api:
-        return
-    if not run(connection, SET_API, api=api).rowcount:
-        raise StoreError(_other_api(before, api))
-    if before is not None:
-        run(connection, REMOVE_WORKERS)
-
-
 def check_held(connection: sa.Connection, api: str | None) -> None:
     """Check that the cluster has the database and this API, and let nobody change that until this transaction ends.
 
@@ -243,14 +227,34 @@ def check_held(connection: sa.Connection, api: str | None) -> None:
     """
     run(connection, SHARE)
     # Only a second statement sees who has the database after the first one has waited.
+    theirs = _api(connection)
+    if api is not None and theirs not in (None, api):
+        raise StoreTaken(_other_api(theirs, api))
+
+
+def agree(connection: sa.Connection, api: str) -> None:
+    """Note the API of all threads of the cluster.
+
+    Raises `StoreError` if they have another one, and `StoreTaken` if a `SQLStore` has taken the database over.
+    """
+    if _api(connection) == api:
+        return
+    run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")  # those that have called `check_held` end first
+    theirs = _api(connection)
+    run(connection, BURY)
+    if theirs != api and not run(connection, SET_API, api=api).rowcount:
+        raise StoreError(_other_api(theirs, api))
+
+
+def _api(connection: sa.Connection) -> str | None:
+    """Return the API of the cluster, or None if it is not known. Raises `StoreTaken` if a `SQLStore` has it."""
     held = run(connection, HOLDER).one_or_none()
     if held is None or held.host != CLUSTER:
         raise StoreTaken("A SQLStore has the database of this cluster now; close it, and start all processes again.")
-    if api is not None and held.api not in (None, api):
-        raise StoreTaken(_other_api(held.api, api))
+    return held.api  # type: ignore[no-any-return]
 
 
-def _other_api(theirs: str, ours: str) -> str:
+def _other_api(theirs: str | None, ours: str) -> str:
     return (
         f"The threads of this cluster are on the {theirs} API, and this process has the {ours} API. Start it with the "
         f"{theirs} API, or give it another database."
@@ -273,6 +277,7 @@ def join(connection: sa.Connection) -> str:
     if holder is None or not holds or holder.host != CLUSTER:
         schema.take_over(connection, Holder(host=CLUSTER, pid=0, since=Holder.here().since))
         run(connection, _ADOPT_THREADS)
+        run(connection, "UPDATE gpt_agent_cluster SET api = NULL")  # the threads may be others
     return str(run(connection, "SELECT name FROM gpt_agent_cluster").scalar_one())
 
 

@@ -29,6 +29,7 @@ _POSTGRESQL_DEFAULTS = {
     # hour.
     "tcp_user_timeout": "30000",
     "application_name": "gpt-agent-fsm",
+    "client_encoding": "UTF8",  # else it may come from the environment
 }
 
 

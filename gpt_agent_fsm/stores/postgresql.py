@@ -72,7 +72,7 @@ def connect(limit: Limit, parameters: dict[str, Any]) -> LimitedConnection:
         connection.close()
         raise StoreError(
             f"The PostgreSQL database {name} has the encoding {encoding}, in which many texts cannot "
-            "be saved; use a database that was created with ENCODING 'UTF8'."
+            "be saved; create one with ENCODING 'UTF8', and move the tables with pg_dump if there are any."
         )
     connection.limit = limit
     return connection

@@ -92,3 +92,10 @@ def test_a_database_that_cannot_keep_every_text_is_refused(postgresql, encoding)
         admin.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
     with pytest.raises(StoreError, match=f"The PostgreSQL database {name} has the encoding {encoding}"):
         SQLStore(f"{url.rpartition('/')[0]}/{name}")
+
+
+def test_every_text_is_kept_whatever_encoding_the_environment_names(url, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with contextlib.closing(SQLStore(url)) as store:
+        commit(store, idle("日本 €"))
+        assert store.load("日本 €") is not None

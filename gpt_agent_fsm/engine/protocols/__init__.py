@@ -6,6 +6,7 @@ from gpt_agent_fsm.engine.protocols.backend import (
     Backend,
     CallLimits,
     FileBackend,
+    NamedBackend,
     RunRequest,
     Timeout,
     ToolOutputsRequest,
@@ -33,6 +34,7 @@ from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, Streaming
 __all__ = [
     "MAX_ANSWER_BYTES",
     "AccountBackend",
+    "NamedBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",

@@ -13,6 +13,7 @@ from gpt_agent_fsm.machine.objects import MessagePage, Run, RunPage
 __all__ = [
     "MAX_ANSWER_BYTES",
     "AccountBackend",
+    "NamedBackend",
     "Backend",
     "CallLimits",
     "FileBackend",
@@ -190,14 +191,19 @@ class FileBackend(Protocol):
 
 
 @runtime_checkable
-class AccountBackend(Protocol):
-    """A backend that can say which account its requests count for.
+class NamedBackend(Protocol):
+    """A backend that names its API.
 
     Attributes:
         api: a short name of the API. A backend of another API does not know the threads of this one.
     """
 
     api: str
+
+
+@runtime_checkable
+class AccountBackend(Protocol):
+    """A backend that can say which account its requests count for."""
 
     def account(self, salt: bytes) -> str:
         """Return a name for the address and the credentials, from which nobody can find the credentials.
