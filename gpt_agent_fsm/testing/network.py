@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -60,8 +61,8 @@ class Faults:
         error_before: the probability that the answer is HTTP 500, and the request has no effect.
         error_after: the probability that the answer is HTTP 500, but the request takes effect.
         garbage: the probability that the request takes effect, but its answer is not valid.
-        stale: the probability that a poll of a run gets the answer of the previous poll. This happens at most twice in
-            a row.
+        stale: the probability that a poll of a run gets the answer of the previous poll. This happens at most twice
+            until the run is answered freshly, however many polls fail in between.
         crash: the probability that the process crashes before or after the request.
         gateway: the probability that a gateway answers in place of the server, with an HTTP error, a redirect or an
             unreadable answer. The request takes effect before this answer, within the grace after it, or never.
@@ -99,7 +100,7 @@ class FaultyNetwork:
         self._faults = faults
         self._journal = journal
         self._last_poll: dict[str, Any] = {}
-        self._stale_in_a_row = 0
+        self._stale_in_a_row: Counter[str] = Counter()
         self.outages: Sequence[Outage] = ()
         self.before_change: Callable[[], object] = lambda: None
         """A function that is called before each request that changes the server."""
@@ -117,15 +118,14 @@ class FaultyNetwork:
 
     def poll(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:
         """Make a GET that polls a run. Its answer may be stale."""
-        may_be_stale = path in self._last_poll and not self.faults_off and self._stale_in_a_row < _MAX_STALE
+        may_be_stale = path in self._last_poll and not self.faults_off and self._stale_in_a_row[path] < _MAX_STALE
         if may_be_stale and self._rng.random() < self._faults.stale:
-            self._stale_in_a_row += 1
+            self._stale_in_a_row[path] += 1
             self._note(f"GET {path}: stale")
             stale: T = self._last_poll[path]
             return stale
-        self._stale_in_a_row = 0
         seen = self.read(path, timeout, request)
-        self._last_poll[path] = seen
+        self._last_poll[path], self._stale_in_a_row[path] = seen, 0
         return seen
 
     def check(self, path: str, timeout: Timeout, request: Callable[[], T]) -> T:

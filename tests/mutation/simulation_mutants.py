@@ -211,9 +211,6 @@ MUTANTS = {
         "(owner.worker, owner.epoch) != (worker, epoch)",
         cluster=True,
     ),
-    "a claim takes a thread from a live owner": _Mutant(
-        MemoryTables._claim, "owner.worker in self._all.workers or worker", "worker", cluster=True
-    ),
     "a late worker is not noticed by itself": _Mutant(Leases.heartbeat, "if is_alive:", "if True:", cluster=True),
     "a former driver writes under the lease of the next one": _Mutant(
         OwnedStore._owned, "lease not in (None, owned)", "False", cluster=True
