@@ -25,6 +25,10 @@ _FREEZES = 0.02
 """The probability that a worker is frozen during a request."""
 FROZEN = (0.5, 5.0, 12.0, 60.0)
 """Seconds for which a worker is frozen. A lease lasts for eight."""
+_HANGS = (8.0, 20.0)
+"""For how many seconds at least and at most the heart of a worker does not beat, although the worker continues."""
+_AFTERWARDS = 15.0
+"""For how many seconds at most a request lasts after this."""
 _LOOK = 5.0
 """Seconds between two searches for changes of which no news has come. A real process searches more often."""
 
@@ -83,6 +87,10 @@ class NodeFaults:
         freezes = not self.off and self._likely > 0 and self._rng.random() < _FREEZES
         return self._rng.choice(FROZEN) if freezes else 0.0
 
+    def hanging(self) -> tuple[float, float]:
+        """Return for how many seconds a heart does not beat, and how long the request lasts after that."""
+        return self._rng.uniform(*_HANGS), self._rng.uniform(0.0, _AFTERWARDS)
+
     def half(self) -> bool:
         """Return True in half of the cases."""
         return self._rng.random() < 0.5
@@ -121,6 +129,8 @@ class Node:
         self._die = die
         self.is_dead = self.is_frozen = False
         self.busy = 0
+        self._hangs_until = 0.0
+        """The time until which the heart does not beat, although the process is not frozen."""
         self.runtime: Runtime | None = None
         self.handles: ClusterHandles | None = None
         self._tasks: dict[Task, _NodeTask] = {}
@@ -131,16 +141,31 @@ class Node:
     def occupied(self) -> Iterator[float]:
         """Let no tick of this process run in the `with` block. Sometimes the whole process is frozen in it.
 
+        As often, only its connections hang: its heart does not beat, and beats again before the block ends. So the
+        process may lose its threads and claim them again, while a driver is in its last tick.
+
         Yields for how many more seconds the process sleeps then.
         """
         seconds = 0.0 if self.is_frozen or not self._is_worker else self.faults.frozen()
         self.busy += 1
+        if seconds and self.faults.half():
+            hangs, afterwards = self.faults.hanging()
+            self._hangs_until = self.clock.monotonic() + hangs
+            try:
+                yield hangs + afterwards
+            finally:
+                self.busy -= 1
+            return
         self.is_frozen = self.is_frozen or seconds > 0
         try:
             yield seconds
         finally:
             self.busy -= 1
             self.is_frozen = self.is_frozen and seconds == 0
+
+    @property
+    def _hangs(self) -> bool:
+        return bool(self.clock.monotonic() < self._hangs_until)
 
     @property
     def _is_worker(self) -> bool:
@@ -247,8 +272,8 @@ class Node:
         """Let the heart beat, and search for changes regularly."""
         self.handles = handles
         self._every(_LOOK, handles.look)
-        if handles.driving is not None:
-            self._every(HEARTBEAT, handles.driving.beat)
+        if (driving := handles.driving) is not None:
+            self._every(HEARTBEAT, lambda: None if self._hangs else driving.beat())
 
     def _every(self, seconds: float, action: Callable[[], object]) -> None:
         def act() -> None:
