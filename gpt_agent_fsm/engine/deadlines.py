@@ -15,7 +15,8 @@ __all__ = ["Deadlines"]
 
 
 _PAUSED = (State.AWAITING_TOOLS, State.SUBMITTING)
-_NOBODY_IS_ASKED: Mapping[str, float] = {}
+_NONE: Mapping[str, float] = {}
+"""Shared by all threads, because most of them are idle, and an empty dict takes 64 bytes."""
 
 
 class Deadlines:
@@ -31,10 +32,11 @@ class Deadlines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._moments: dict[str, float] = {}
+        self._moments: Mapping[str, float] = _NONE
+        """The deadlines that run, and when each ends, in monotonic seconds. Replaced, never changed."""
         self._tool_time_left: float | None = None
         """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
-        self._asking: Mapping[str, float] = _NOBODY_IS_ASKED
+        self._asking: Mapping[str, float] = _NONE
         """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
         self._run_since = 0.0
         """When this process first saw the run in progress, or last sent it outputs, in monotonic seconds."""
@@ -54,7 +56,7 @@ class Deadlines:
     def begin(self, snapshot: Snapshot, settings: Settings) -> None:
         """Start all deadlines. `run_timeout` and `tool_timeout` count from now."""
         now, waiting = self._clock.monotonic(), snapshot.waiting
-        self._moments.clear()
+        self._moments = _NONE
         self._count(None, snapshot, settings, now)
         # The clock may have been set back since the wait began.
         self._waits_since = now if waiting is None else now - max(self._clock.time() - waiting.since, 0.0)
@@ -73,10 +75,10 @@ class Deadlines:
         if after.run is before.run and after.state is before.state is State.RUNNING:
             return  # between two polls
         if after.state not in LIVE or after.run_id != before.run_id:
-            self._moments.pop("run_timeout", None)
-            self._moments.pop("tool_timeout", None)
+            self._end("run_timeout")
+            self._end("tool_timeout")
         elif after.state is not State.AWAITING_TOOLS:
-            self._moments.pop("tool_timeout", None)
+            self._end("tool_timeout")
         self._count(before, after, settings, now)
         if after.calls or before.calls:
             self._follow_approvals(after, settings, now)
@@ -88,29 +90,35 @@ class Deadlines:
         """
         # Only calls of a run that waits for outputs have this deadline. A decision about other calls would be ignored.
         asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
-        self._asking = {call.id: call.asked_at or 0.0 for call in asking} or _NOBODY_IS_ASKED
+        self._asking = {call.id: call.asked_at or 0.0 for call in asking} or _NONE
         limit, time = settings.approval_timeout, self._clock.time()
         if self._asking and limit is not None:
             first = min(self._asking.values())
-            self._moments["approval_timeout"] = now + limit - max(time - first, 0.0)
+            self._set("approval_timeout", now + limit - max(time - first, 0.0))
         else:
-            self._moments.pop("approval_timeout", None)
+            self._end("approval_timeout")
         stands_still = only_a_person_is_waited_for(snapshot)
         if stands_still and "tool_timeout" in self._moments:
-            self._tool_time_left = self._moments.pop("tool_timeout") - now
+            self._tool_time_left = self._moments["tool_timeout"] - now
+            self._end("tool_timeout")
         elif not stands_still and self._tool_time_left is not None:
             if snapshot.state is State.AWAITING_TOOLS:
-                self._moments["tool_timeout"] = now + self._tool_time_left
+                self._set("tool_timeout", now + self._tool_time_left)
             self._tool_time_left = None
 
     def _watch(self, waiting: Waiting | None, settings: Settings) -> None:
         """Set the time at which the current wait is next announced, because it has lasted too long."""
         if waiting is None or settings.stall_after is None:
-            self._moments.pop("stall_after", None)
-            if not self._moments:
-                self._moments.clear()  # an empty dict that had keys keeps their memory
+            self._end("stall_after")
         else:
-            self._moments["stall_after"] = self._waits_since + settings.stall_after * 2.0**waiting.told
+            self._set("stall_after", self._waits_since + settings.stall_after * 2.0**waiting.told)
+
+    def _set(self, setting: str, moment: float) -> None:
+        self._moments = {**self._moments, setting: moment}
+
+    def _end(self, setting: str) -> None:
+        if setting in self._moments:
+            self._moments = {name: moment for name, moment in self._moments.items() if name != setting} or _NONE
 
     def _count(self, before: Snapshot | None, after: Snapshot, settings: Settings, now: float) -> None:
         went_on = before is not None and before.state in LIVE and before.run_id == after.run_id
@@ -124,7 +132,7 @@ class Deadlines:
         for setting in (setting for setting, has_begun in begins.items() if has_begun):
             seconds: float | None = getattr(settings, setting)
             if seconds is not None:
-                self._moments[setting] = now + seconds
+                self._set(setting, now + seconds)
 
     def passed(self, settings: Settings, due: float | None) -> Iterator[inputs.Input]:
         """Yield one input for each deadline that has passed.
@@ -133,7 +141,7 @@ class Deadlines:
         """
         now = self._clock.monotonic()
         for setting in [setting for setting, moment in self._moments.items() if moment <= now]:
-            del self._moments[setting]
+            self._end(setting)
             if setting == "stall_after":
                 next_look = None if due is None else self._clock.time() + due - now
                 yield inputs.StillWaiting(seconds=now - self._waits_since, next_look=next_look)

@@ -46,7 +46,6 @@ class Driver:
         "_left",
         "_listener",
         "_lock",
-        "_sender",
         "_taken",
         "_ticking",
         "announcer",
@@ -85,7 +84,6 @@ class Driver:
         self._inbox = Inbox(self.thread_id, context.store, context.trace, shared)
         self.door: threading.RLock = self._inbox.door
         self._agenda = Agenda(context.clock, context.random)
-        self._sender = Sender(context, self.thread_id, self._ledger, self._agenda, self._listener)
         self._alarms = Alarms(self._agenda, self._ledger, context.webhooks, self._listener, self._lock)
         self._desk = ToolDesk(context.tooling, self.thread_id)
         self.last_command: int = 0
@@ -109,6 +107,11 @@ class Driver:
     @lease.setter
     def lease(self, lease: Lease | None) -> None:
         self._ledger.lease = lease
+
+    @property
+    def _sender(self) -> Sender:
+        """Made for each use, because an idle thread should take little memory."""
+        return Sender(self._context, self.thread_id, self._ledger, self._agenda, self._listener)
 
     @property
     def tenant(self) -> str:
@@ -376,6 +379,7 @@ class Driver:
         `permitted`: the limits of the request, if it already counts as sent. If the decision about the answer permits
         another request, make this one, too.
         """
+        sender = self._sender
         while (request := self._decider.next_request) is not None:
             if permitted is None:
                 # Call handlers before the request: they may stop the agent, and their time must not shorten the
@@ -383,7 +387,7 @@ class Driver:
                 self._announce()
                 if self.stop_reason is not None:
                     return
-            fact = self._sender.send(request, self, self.settings, permitted)
+            fact = sender.send(request, self, self.settings, permitted)
             if fact is None:
                 return
             self._agenda.request = None

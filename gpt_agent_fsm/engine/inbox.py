@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from gpt_agent_fsm.engine.protocols import SharedStore, Store
 from gpt_agent_fsm.engine.tracing import Trace
@@ -34,7 +34,8 @@ class Inbox:
         self._shared = shared
         self._is_stale = False
         """True while the store may have commands of other processes that were not read yet."""
-        self._entries: list[tuple[int, Command]] = []
+        self._entries: list[tuple[int, Command]] | tuple[()] = ()
+        """A list since the first command, because most threads are idle, and an empty list takes 56 bytes."""
         self.door: threading.RLock = threading.RLock()
 
     def accept(self, command: Command) -> None:
@@ -46,9 +47,15 @@ class Inbox:
                 self._trace("message_accepted", thread_id=self._thread_id, key=command.key)
         finally:
             if self._shared is None:
-                self._entries.append((number, command))
+                self._append([(number, command)])
             else:
                 self._is_stale = True
+
+    def _append(self, entries: Sequence[tuple[int, Command]]) -> None:
+        if isinstance(self._entries, list):
+            self._entries.extend(entries)
+        elif entries:
+            self._entries = list(entries)
 
     def note_commands(self) -> None:
         """Note that the store may have commands of other processes. The next tick reads them."""
@@ -65,7 +72,7 @@ class Inbox:
         except BaseException:
             self._is_stale = True
             raise
-        self._entries.extend(found)
+        self._append(found)
         return bool(found)
 
     def take_over(self, entries: Iterable[tuple[int, Command]]) -> None:
@@ -73,17 +80,18 @@ class Inbox:
 
         The caller must have taken the lock `door` before it read the entries, and must still hold it.
         """
-        self._entries = list(entries)
+        self._entries = list(entries) or ()
 
     def waiting(self) -> list[tuple[int, Command]]:
         """Return the commands with their numbers, oldest first."""
-        return self._entries.copy()
+        return list(self._entries)
 
     def drop(self, consumed: int) -> None:
         """Drop the commands up to the number `consumed`."""
         # Another OS thread may append a command during these lines.
         dropped = sum(1 for _ in itertools.takewhile(lambda entry: entry[0] <= consumed, self._entries))
-        del self._entries[:dropped]
+        if isinstance(self._entries, list):
+            del self._entries[:dropped]
 
     @contextlib.contextmanager
     def shut_if_empty(self) -> Iterator[bool]:

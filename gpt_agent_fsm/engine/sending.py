@@ -16,7 +16,7 @@ __all__ = ["Sender"]
 
 
 class Sender:
-    """Sends the requests of one thread. Only ticks use it."""
+    """Sends the requests of one thread. Only ticks use it. It has no state of its own."""
 
     __slots__ = ("_agenda", "_context", "_ledger", "_listener", "_thread_id")
 
