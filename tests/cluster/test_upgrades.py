@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from gpt_agent_fsm import errors
 from gpt_agent_fsm.cli import commands
 from gpt_agent_fsm.cluster import Cluster, upgrades
-from tests.cluster.helpers import PATIENCE, query
+from tests.cluster.helpers import PATIENCE, expire, query
 from tests.cluster.worlds import ASSISTANT, driving, wait_until
 
 NEXT = upgrades.VERSION + 1
@@ -94,3 +94,24 @@ def test_an_older_version_does_not_finish_the_upgrade_of_a_newer_one(world):
     answer = finish(world.url)
     assert answer.exit_code == 1
     assert "finish it with that version" in answer.output
+
+
+def test_the_second_half_removes_what_only_older_versions_need(url):
+    with contextlib.closing(Cluster(url)):
+        query(url, "ALTER TABLE gpt_agent_cluster ADD COLUMN unneeded text")
+    with newer():
+        Cluster(url).close()
+        columns = (
+            "SELECT count(*) FROM pg_attribute WHERE attrelid = 'gpt_agent_cluster'::regclass AND attname = 'unneeded'"
+        )
+        assert query(url, columns) == [(1,)]
+        assert finish(url).exit_code == 0
+        assert query(url, columns) == [(0,)]
+
+
+def test_a_dead_older_worker_does_not_hold_an_upgrade_up(process, url):
+    expire(url, process.leases.worker_id)
+    with newer():
+        Cluster(url).close()
+        assert finish(url).exit_code == 0
+    assert versions(url) == [(NEXT, NEXT)]
