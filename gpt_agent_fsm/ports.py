@@ -48,7 +48,6 @@ from gpt_agent_fsm.machine.run_status import RunStatus
 __all__ = [
     "RUN_OPTIONS",
     "AccountBackend",
-    "NamedBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",
@@ -63,6 +62,7 @@ __all__ = [
     "Lease",
     "ListingStore",
     "MarkedStore",
+    "NamedBackend",
     "Message",
     "MessagePage",
     "Ownership",

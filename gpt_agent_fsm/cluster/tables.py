@@ -240,8 +240,8 @@ def agree(connection: sa.Connection, api: str) -> None:
     if _api(connection) == api:
         return
     run(connection, "SELECT 1 FROM gpt_agent_meta FOR UPDATE")  # those that have called `check_held` end first
-    theirs = _api(connection)
     run(connection, BURY)
+    theirs = _api(connection)
     if theirs != api and not run(connection, SET_API, api=api).rowcount:
         raise StoreError(_other_api(theirs, api))
 

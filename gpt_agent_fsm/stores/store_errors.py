@@ -26,6 +26,7 @@ _SQLITE = {
     "SQLITE_IOERR": "the disk reported an error; check the disk and its free space",
     "SQLITE_TOOBIG": "something is too long for it; keep texts below one gigabyte",
 }
+_POOLED = "a pooler such as PgBouncer shares its connections between transactions; connect to PostgreSQL directly"
 _POSTGRESQL = {
     "28": "the login was refused; check the user and the password",
     "3D": "there is no such database; create it",
@@ -38,8 +39,8 @@ _POSTGRESQL = {
     "57": "the server is shutting down or starting; wait, or start it",
     "25006": "it is read-only; connect to the primary server",
     "TIMEOUT": "it did not answer in time; check the server and the network",
-    "26000": "a pooler such as PgBouncer shares its connections between transactions; connect to PostgreSQL directly",
-    "42P05": "a pooler such as PgBouncer shares its connections between transactions; connect to PostgreSQL directly",
+    "26000": _POOLED,
+    "42P05": _POOLED,
     "22": "it cannot store one of the values; keep zero characters out of thread ids",
 }
 _UNREACHABLE = (

@@ -34,7 +34,6 @@ from gpt_agent_fsm.engine.protocols.streaming import Piece, RunStream, Streaming
 __all__ = [
     "MAX_ANSWER_BYTES",
     "AccountBackend",
-    "NamedBackend",
     "AgentHandle",
     "Backend",
     "CallLimits",
@@ -45,6 +44,7 @@ __all__ = [
     "Lease",
     "ListingStore",
     "MarkedStore",
+    "NamedBackend",
     "Ownership",
     "PartsBackend",
     "Piece",

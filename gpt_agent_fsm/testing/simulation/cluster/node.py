@@ -147,21 +147,18 @@ class Node:
         Yields for how many more seconds the process sleeps then.
         """
         seconds = 0.0 if self.is_frozen or not self._is_worker else self.faults.frozen()
-        self.busy += 1
-        if seconds and self.faults.half():
+        freezes = seconds > 0 and not self.faults.half()
+        if freezes:
+            self.is_frozen = True
+        elif seconds:
             hangs, afterwards = self.faults.hanging()
-            self._hangs_until = self.clock.monotonic() + hangs
-            try:
-                yield hangs + afterwards
-            finally:
-                self.busy -= 1
-            return
-        self.is_frozen = self.is_frozen or seconds > 0
+            self._hangs_until, seconds = self.clock.monotonic() + hangs, hangs + afterwards
+        self.busy += 1
         try:
             yield seconds
         finally:
             self.busy -= 1
-            self.is_frozen = self.is_frozen and seconds == 0
+            self.is_frozen = self.is_frozen and not freezes
 
     @property
     def _hangs(self) -> bool:
