@@ -12,11 +12,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
 from gpt_agent_fsm.backends import AssistantsBackend
+from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.ports import RunRequest
 
 BASE_URL = "http://api.test/v1"
 RUN = {"id": "run_1", "object": "thread.run", "thread_id": "t", "status": "queued"}
@@ -43,7 +46,7 @@ def _no_environment(monkeypatch):
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., AssistantsBackend]]:
+def make_new() -> Iterator[Callable[..., AssistantsBackend]]:
     """Make backends which are closed at the end of the test."""
     made = []
 
@@ -54,6 +57,30 @@ def make() -> Iterator[Callable[..., AssistantsBackend]]:
     yield build
     for each in made:
         each.close()
+
+
+@pytest.fixture
+def make(make_new) -> Callable[..., AssistantsBackend]:
+    """Make backends which have sent nothing yet."""
+    return make_new
+
+
+@pytest.fixture
+def make_open(make_new) -> Callable[..., AssistantsBackend]:
+    """Make backends that have already sent a GET and a POST to their server, if this is a `RawServer`.
+
+    The server answers them itself, and records only their connection.
+    """
+
+    def build(base_url: str, *args: Any, **kwargs: Any) -> AssistantsBackend:
+        made = make_new(base_url, *args, **kwargs)
+        if urlsplit(base_url).port in RawServer.listening:
+            with contextlib.suppress(ApiError):
+                made.get_run("opening", "r", timeout=PATIENCE)
+                made.create_run(RunRequest(thread_id="opening", assistant_id="a", key="k"), timeout=PATIENCE)
+        return made
+
+    return build
 
 
 @pytest.fixture
@@ -69,7 +96,10 @@ class RawServer:
         connections: how many clients connected.
         stopping: set when the test is over.
         hung_up: one permit for each client that closed its connection.
+        listening: the ports of all servers that run now.
     """
+
+    listening: ClassVar[set[int]] = set()
 
     def __init__(self, answer: Callable[[socket.socket, bytes], object]) -> None:
         self.requests: list[bytes] = []
@@ -82,6 +112,7 @@ class RawServer:
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self.port: int = self._listening.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
+        self.listening.add(self.port)
         self._threads[0].start()
 
     def _accept(self) -> None:
@@ -100,10 +131,20 @@ class RawServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             while request := self.read(connection):
+                if self.opens(connection, request):
+                    continue
                 self.requests.append(request)
                 if self._answer(connection, request) is False:
                     return
             self.hung_up.release()
+
+    @staticmethod
+    def opens(connection: socket.socket, request: bytes) -> bool:
+        """Answer a request of `make_open`. Return whether it was one."""
+        opens = b"/threads/opening/" in request.partition(b"\r\n")[0]
+        if opens:
+            connection.sendall(http(RUN | {"thread_id": "opening"}))
+        return opens
 
     @staticmethod
     def read(connection: socket.socket) -> bytes:
@@ -125,6 +166,7 @@ class RawServer:
 
     def close(self) -> None:
         self.stopping.set()
+        self.listening.discard(self.port)
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE):
             pass  # wakes the OS thread that accepts
         self._threads[0].join(PATIENCE)

@@ -4,32 +4,33 @@ The timeout of `requests` starts again with each byte and with each address of a
 byte by byte could block its reader forever. Here each exchange (a request and its HTTP answer) has a deadline, and each
 wait for the network ends at this deadline.
 
-An HTTP answer does not name its request: it belongs to the last request on the connection. So interim answers are
-skipped (RFC 9110, 15.2). If data follow the end of an answer, the connection is not used again.
+The first request over a connection goes through urllib3. Later ones are sent the short way; see `short_way`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
-import io
+import re
 import socket
 import ssl
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
-from urllib3.util import wait_for_read
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
 
-from gpt_agent_fsm.backends.http import exchange, headers
+from gpt_agent_fsm.backends.http import exchange
+from gpt_agent_fsm.backends.http.reading import Response, holds_decrypted_bytes, prepare_read
+from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, ShortAnswer
 from gpt_agent_fsm.backends.http.turns import paused
 
-__all__ = ["Adapter", "interrupt"]
+__all__ = ["Adapter", "ask"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
@@ -37,128 +38,92 @@ _MAX_JOINED = 8_192
 """The maximum size in bytes of a body that is sent together with the head of its request. Sending such a short request
 does not wait for the network, because the operating system buffers the request."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
-_CHECK_INTERVAL = 0.05
-"""Seconds between two calls of the exchange's `check` while nothing arrives."""
-
-
-class _Reader(io.RawIOBase):
-    """Reads from a socket within the limits of the exchange, which is a request and its HTTP answer."""
-
-    def __init__(self, raw: Any, sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
-        self._raw = raw
-        self._sock = sock
-        self.broke_off = False
-        """True if the server has ended the connection."""
-        self.at_end = False
-        """True if the answer is complete, so that there is nothing to wait for."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401 - any writable buffer
-        if self.at_end:
-            return None
-        if (check := exchange.check()) is not None:
-            self._wait(check)
-        exchange.limit(self._sock, exchange.seconds_left())
-        with paused():
-            count: int | None = self._raw.readinto(buffer)
-        self.broke_off = count == 0
-        return count
-
-    def _wait(self, check: Callable[[], object]) -> None:
-        """Wait until data have arrived, or until the deadline."""
-        with paused():
-            while exchange.seconds_left() > 0:
-                check()
-                if self._has_arrived():
-                    return
-
-    def _has_arrived(self) -> bool:
-        if not isinstance(self._sock, socket.socket):
-            return True  # TLS within TLS, through a proxy, has a buffer: only a read shows whether it holds data
-        return _holds_decrypted_bytes(self._sock) or wait_for_read(self._sock, _CHECK_INTERVAL)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-def _holds_decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401 - plain or TLS sockets
-    return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        super().__init__(sock, *args, **kwargs)
-        self._sock = sock
-        self._reader = _Reader(self.fp.detach(), sock)
-        self.fp = io.BufferedReader(self._reader)
-        self._end_lock = threading.Lock()
-        """Held while the answer ends. After its end, the connection may belong to another request."""
-
-    def _read_status(self) -> tuple[str, int, str]:
-        while True:
-            version, status, reason = super()._read_status()  # type: ignore[misc]  # not in typeshed
-            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
-                return version, status, reason
-            http.client.parse_headers(self.fp)
-
-    def begin(self) -> None:
-        headers.begin(self)
-        if self._reader.broke_off:
-            # The head of the answer is incomplete, so it proves nothing: not even that the request was refused.
-            raise http.client.IncompleteRead(b"")
-        if self.status == http.client.SWITCHING_PROTOCOLS:
-            # The client has not asked for another protocol, but the server would use one from here on.
-            self.will_close = True
-
-    def _close_conn(self) -> None:
-        if self.fp is not None and self._has_more():
-            # The pool notices that this connection is closed, and opens another connection.
-            self._shut()
-        with self._end_lock:
-            super()._close_conn()  # type: ignore[misc]  # not in typeshed
-
-    def _shut(self) -> None:
-        """End the connection in both directions. If another OS thread waits for data, its read returns immediately."""
-        with contextlib.suppress(OSError):
-            # The method of `SSLSocket` would also take the TLS state away from the OS thread that reads.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-
-    def interrupt(self) -> None:
-        """End the connection, unless the whole answer was read. May be called from any OS thread."""
-        with self._end_lock:
-            if self.fp is not None:
-                self._shut()
-
-    def _has_more(self) -> bool:
-        """Return whether any data were received after the end of the answer."""
-        self._reader.at_end = True
-        return bool(self.fp.peek(1)) or _holds_decrypted_bytes(self._sock)
-
-
-def interrupt(response: urllib3.BaseHTTPResponse) -> None:
-    """End the connection of an answer, unless the whole answer was read. May be called from any OS thread."""
-    answer = getattr(response, "_original_response", None)
-    if isinstance(answer, _Response):
-        answer.interrupt()
+_FOLD = re.compile(r"\r\n[ \t]+")
+"""A line break inside the value of a header (RFC 9112, 5.2)."""
 
 
 class _Connection(HTTPConnection):
-    response_class = _Response
+    response_class = Response
     _is_connecting = False
     _head: bytes | None = None
     """The head of a request, until it is sent together with the beginning of the body."""
 
-    def request(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
+        super().__init__(*args, **kwargs)
+        self._forms = Forms()
+        self._learn: Callable[[bytes], None] | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,  # noqa: ANN401 - as its base class
+        headers: Any = None,  # noqa: ANN401 - as its base class
+        **kwargs: Any,  # noqa: ANN401 - as its base class
+    ) -> None:
         self._head = b""
+        if body is None or isinstance(body, bytes):
+            self._learn = functools.partial(self._forms.learn, method, headers or {}, body)
         try:
-            super().request(*args, **kwargs)
+            super().request(method, url, body, headers, **kwargs)
             if self._head:
                 self.send(b"")
         finally:
+            self._head = self._learn = None
+
+    def ask(
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> ShortAnswer | urllib3.HTTPResponse | None:
+        """Send a request the short way, and return its answer. Send nothing and return None if `request` must send it.
+
+        The connection must be open.
+        """
+        head = None if self.debuglevel else self._forms.head(method, target, headers, body)
+        if head is None:
+            return None
+        self._head = b""
+        try:
+            # A server may answer and close the connection before it has read the whole request.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self.send(head)
+                self.send(body or b"")
+        finally:
             self._head = None
+        return self._receive(method)
+
+    def _receive(self, method: str) -> ShortAnswer | urllib3.HTTPResponse:
+        arriving = Arriving()
+        may_be_short = True
+        while may_be_short and arriving.answer is None:
+            prepare_read(self.sock)
+            with paused():
+                piece = self.sock.recv(MAX_SHORT)
+            may_be_short = arriving.add(piece)
+        if arriving.answer is None or holds_decrypted_bytes(self.sock):
+            return self._unusual(method, arriving.received)
+        return arriving.answer
+
+    def _unusual(self, method: str, received: bytes) -> urllib3.HTTPResponse:
+        """Read the head of an answer with `http.client`, and return the answer as urllib3 does."""
+        answer = Response(self.sock, method=method, received=received)
+        try:
+            answer.begin()
+            if answer.will_close:
+                self.close()  # the answer keeps the socket open
+            return urllib3.HTTPResponse(
+                body=answer,
+                headers=HTTPHeaderDict((name, _FOLD.sub(" ", str(value))) for name, value in answer.msg.items()),
+                status=answer.status,
+                version=answer.version,
+                reason=answer.reason,
+                preload_content=False,
+                original_response=answer,
+                connection=self,
+                request_method=method,
+            )
+        except BaseException:
+            answer.close()
+            raise
 
     def connect(self) -> None:
         self._is_connecting = True
@@ -206,6 +171,8 @@ class _Connection(HTTPConnection):
             super().send(data)
         elif self._head == b"":
             self._head = data  # the body follows, or the end of `request`
+            if self._learn is not None:
+                self._learn(data)
         else:
             head, self._head = self._head or b"", None
             exchange.limit(self.sock, exchange.let_go())
@@ -285,3 +252,28 @@ class Adapter(HTTPAdapter):
         """Send a request, and record whether any byte of it was sent."""
         exchange.prepare(str(request.method))
         return super().send(request, *args, **kwargs)
+
+
+def ask(
+    pool: urllib3.HTTPConnectionPool, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+) -> ShortAnswer | urllib3.HTTPResponse | None:
+    """Send a request over an open connection of the pool, and return its answer.
+
+    Send nothing and return None if the pool has no open connection, or if only `urlopen` can send the request.
+    """
+    connection = pool._get_conn()
+    try:
+        answer = None
+        if isinstance(connection, _Connection) and not connection.is_closed:
+            answer = connection.ask(method, target, body, headers)
+    except BaseException as error:
+        connection.close()
+        pool._put_conn(None)
+        if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+            raise ProtocolError("Connection aborted.", error) from error
+        raise
+    if isinstance(answer, urllib3.HTTPResponse):
+        answer._pool = pool  # it gives the connection back when it was read
+    else:
+        pool._put_conn(connection)
+    return answer

@@ -17,7 +17,6 @@ from gpt_agent_fsm.ports import CallLimits, Timeout
 
 __all__ = ["EventStream", "closed_if_it_fails", "first_events", "is_event_stream"]
 
-_PIECE = 65_536
 _END = 0.5
 """Seconds to wait for the end of an answer after its last event."""
 
@@ -100,8 +99,7 @@ class EventStream:
         limits = exchange.limits_of(self._timeout)
         exchange.begin(limits)
         with self._explained(round(limits.seconds_left, 2)):
-            chunk: bytes = self._response.raw.read1(_PIECE, decode_content=True)
-        return chunk
+            return self._response.read_piece()
 
 
 def first_events(events: EventStream, limits: CallLimits) -> Iterator[ServerSentEvent]:

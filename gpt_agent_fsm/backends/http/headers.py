@@ -11,14 +11,18 @@ import functools
 import http.client
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, cast
 
-__all__ = ["begin"]
+__all__ = ["Fields", "are_usual", "begin"]
 
-_USUAL = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*)\r?\n")
+_NAME, _VALUE = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", r"(?:[!-~\x80-\xff][\t -~\x80-\xff]*)?"
+_USUAL = re.compile(rf"({_NAME}):[ \t]*({_VALUE})\r?\n")
 """A line with the name of a header (RFC 9110, 5.1) and its value, without control characters."""
+_FIELDS = re.compile(rf"(?:{_NAME}:[ \t]*{_VALUE}\r\n)*".encode("latin-1"))
+_MAX_FIELDS = 99
+"""The number of headers that `http.client` accepts."""
 _read_lines: Callable[[Any], list[bytes]] = http.client._read_headers  # type: ignore[attr-defined]
 
 
@@ -58,3 +62,39 @@ def _with_this_parser() -> Callable[[http.client.HTTPResponse], None]:
 
 begin = _with_this_parser()
 """`HTTPResponse.begin` of `http.client`, with the parser of this module."""
+
+
+def are_usual(data: bytes, start: int, end: int) -> bool:
+    """Return whether the bytes between these positions are headers that `begin` would read line by line."""
+    return _FIELDS.fullmatch(data, start, end) is not None and data.count(b"\n", start, end) <= _MAX_FIELDS
+
+
+class Fields(Mapping[str, str]):
+    """Usual headers, by their names in capital or small letters. They are read when somebody asks for one.
+
+    A header that comes several times has its values in one text, separated by commas (RFC 9110, 5.3).
+
+    Args:
+        lines: the lines of the headers, each with its end.
+    """
+
+    def __init__(self, lines: bytes) -> None:
+        self._lines = lines
+
+    @functools.cached_property
+    def _fields(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        for line in self._lines.decode("latin-1").split("\r\n")[:-1]:
+            name, _, value = line.partition(":")
+            name, value = name.lower(), value.lstrip(" \t")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        return fields
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)

@@ -6,10 +6,8 @@ of one of its child loggers.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Iterator
 
 __all__ = ["quiet"]
 
@@ -40,12 +38,14 @@ for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(_NotOurs())
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
+class quiet:  # noqa: N801 - it is used like the functions of `contextlib`
     """Inside the `with` block, drop urllib3's log lines of this OS thread: they are about the library's requests."""
-    before = getattr(_requests, "under_way", False)
-    _requests.under_way = True
-    try:
-        yield
-    finally:
-        _requests.under_way = before
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = getattr(_requests, "under_way", False)
+        _requests.under_way = True
+
+    def __exit__(self, *_: object) -> None:
+        _requests.under_way = self._before

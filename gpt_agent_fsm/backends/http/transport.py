@@ -7,6 +7,7 @@ or a tool has replaced `Session.send`, the adapter of the address, or `HTTPAdapt
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
@@ -18,11 +19,13 @@ import requests
 import requests.adapters
 import requests.sessions
 from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, connectionpool
 
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.checks import Proxy
-from gpt_agent_fsm.backends.http.connection import Adapter, interrupt
+from gpt_agent_fsm.backends.http.connection import Adapter, ask
+from gpt_agent_fsm.backends.http.reading import interrupt
+from gpt_agent_fsm.backends.http.short_way import ShortAnswer
 from gpt_agent_fsm.backends.http.turns import Turns
 from gpt_agent_fsm.forks import Origin
 
@@ -30,6 +33,7 @@ __all__ = ["HttpRequest", "Incoming", "Transport"]
 
 _PIECE = 65_536
 _NO_RETRIES = Retry(False)
+_log = logging.getLogger("urllib3.connectionpool")
 
 
 @attrs.frozen
@@ -49,30 +53,26 @@ class HttpRequest:
 
 
 class Incoming:
-    """An HTTP answer whose body was not read yet.
+    """An HTTP answer whose body was not read yet."""
 
-    Attributes:
-        raw: the body, as urllib3 reads it.
-    """
-
-    __slots__ = ("_response", "headers", "raw", "status")
+    __slots__ = ("_raw", "_response", "headers", "status")
 
     def __init__(self, response: BaseHTTPResponse | requests.Response) -> None:
         self._response = response
         self.headers: Mapping[str, str] = response.headers
-        self.raw: BaseHTTPResponse
         self.status: int
+        self._raw: BaseHTTPResponse
         if isinstance(response, requests.Response):
-            self.status, self.raw = response.status_code, response.raw
+            self.status, self._raw = response.status_code, response.raw
         else:
-            self.status, self.raw = response.status, response
+            self.status, self._raw = response.status, response
 
     def read(self, limit: int) -> bytes:
         """Return the decompressed body. If it is longer than `limit`, stop reading soon and close the connection."""
         try:
-            length = self.raw.length_remaining if self._response is self.raw else None
+            length = self._raw.length_remaining if self._response is self._raw else None
             if length is not None and length <= limit and "content-encoding" not in self.headers:
-                return self.raw.read()
+                return self._raw.read()
             pieces, size = [], 0
             for piece in self._pieces():
                 pieces.append(piece)
@@ -83,24 +83,50 @@ class Incoming:
         finally:
             self.close()
 
+    def read_piece(self) -> bytes:
+        """Wait for more of the decompressed body, and return it. Return b"" at the end."""
+        return self._raw.read1(_PIECE, decode_content=True)
+
     def _pieces(self) -> Iterator[bytes]:
         if isinstance(self._response, requests.Response):
             # An `AuthBase` may already have read the body.
             return self._response.iter_content(_PIECE)
-        return self.raw.stream(_PIECE, decode_content=True)
+        return self._raw.stream(_PIECE, decode_content=True)
 
     def close(self) -> None:
         """Close the connection, unless the whole body was read: then the connection can be used again. Idempotent."""
-        if self._response is not self.raw:
+        if self._response is not self._raw:
             self._response.close()
         else:
-            if not self.raw.closed:
-                self.raw.close()
-            self.raw.release_conn()
+            if not self._raw.closed:
+                self._raw.close()
+            self._raw.release_conn()
 
     def interrupt(self) -> None:
         """End the connection, unless the whole body was read. May be called from any OS thread."""
-        interrupt(self.raw)
+        interrupt(self._raw)
+
+
+class _Whole(Incoming):
+    """A short answer, whose body has arrived with its head. Its connection is already free."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, answer: ShortAnswer) -> None:
+        self.status, self.headers, self._body = answer
+
+    def read(self, limit: int) -> bytes:
+        return self._body
+
+    def read_piece(self) -> bytes:
+        piece, self._body = self._body, b""
+        return piece
+
+    def close(self) -> None:
+        pass
+
+    def interrupt(self) -> None:
+        pass
 
 
 class _Session(requests.Session):
@@ -171,7 +197,7 @@ class Transport:
         if isinstance(request, HttpRequest):
             adapter = session.get_adapter(self._root)
             if type(adapter) is Adapter and _sends_as_usual(session):
-                return Incoming(self._open(session, adapter, request, seconds))
+                return self._open(session, adapter, request, seconds)
             request = self.prepared(request)
         return Incoming(
             session.send(
@@ -185,20 +211,25 @@ class Transport:
             )
         )
 
-    def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> BaseHTTPResponse:
+    def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
-        return pool.urlopen(
-            request.method,
-            before + request.target,
-            body=request.body,
-            headers=request.headers,
+        method, target, body, headers = request.method, before + request.target, request.body, request.headers
+        answer = None if _watches_urllib3() else ask(pool, method, target, body, headers)
+        if isinstance(answer, ShortAnswer):
+            return _Whole(answer)
+        response = answer or pool.urlopen(
+            method,
+            target,
+            body=body,
+            headers=headers,
             retries=_NO_RETRIES,
             redirect=False,
             assert_same_host=False,
             timeout=max(seconds, 0.001),
             preload_content=False,
         )
+        return Incoming(response)
 
     def _route(self, session: _Session, adapter: Adapter) -> tuple[HTTPConnectionPool, str]:
         proxies = self._proxy.choices
@@ -235,6 +266,12 @@ def _sends_as_usual(session: _Session) -> bool:
         and _is_original(vars(requests.Session).get("send"), requests.sessions)
         and _is_original(vars(HTTPAdapter).get("send"), requests.adapters)
     )
+
+
+def _watches_urllib3() -> bool:
+    """Return whether somebody reads urllib3's log lines about requests, or has replaced its method that sends."""
+    replaced = not _is_original(vars(HTTPConnectionPool).get("urlopen"), connectionpool)
+    return replaced or _log.isEnabledFor(logging.DEBUG)
 
 
 def _is_original(function: object, module: ModuleType) -> bool:

@@ -7,10 +7,9 @@ switches, and use a tenth more CPU for the same requests (`docs/decisions/0013-t
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 __all__ = ["Turns", "paused"]
 
@@ -25,6 +24,7 @@ class _Current(threading.local):
 
 
 _current = _Current()
+_NO_TURN = nullcontext()
 
 
 class Turns:
@@ -33,36 +33,43 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self) -> AbstractContextManager[None]:
         """Wait for the turn of this OS thread, but not for long, and keep it until the `with` block ends.
 
         The main OS thread needs no turn: Ctrl-C may interrupt it anywhere, so it could keep the turn forever. Code that
         a log handler calls during a turn belongs to this turn.
         """
         is_main = threading.get_ident() == threading.main_thread().ident
-        if is_main or not _has_gil or _current.turn is not None:
-            yield
-            return
+        return _NO_TURN if is_main or not _has_gil or _current.turn is not None else _Taken(self._lock)
+
+
+class _Taken:
+    """A `with` block of `Turns.taken`. A class takes half the time of a generator here."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
         _current.turn = self._lock if self._lock.acquire(timeout=_PATIENCE) else None
-        try:
-            yield
-        finally:
-            turn, _current.turn = _current.turn, None
-            if turn is not None:
-                turn.release()
+
+    def __exit__(self, *_: object) -> None:
+        turn, _current.turn = _current.turn, None
+        if turn is not None:
+            turn.release()
 
 
-@contextlib.contextmanager
-def paused() -> Iterator[None]:
+class paused:  # noqa: N801 - it is used like the functions of `contextlib`
     """Let other OS threads take their turns until the `with` block ends. Wait for the network only in such a block."""
-    turn, _current.turn = _current.turn, None
-    if turn is None:
-        yield
-        return
-    turn.release()
-    try:
-        yield
-    finally:
-        if turn.acquire(timeout=_PATIENCE):
-            _current.turn = turn
+
+    __slots__ = ("_turn",)
+
+    def __enter__(self) -> None:
+        self._turn, _current.turn = _current.turn, None
+        if self._turn is not None:
+            self._turn.release()
+
+    def __exit__(self, *_: object) -> None:
+        if self._turn is not None and self._turn.acquire(timeout=_PATIENCE):
+            _current.turn = self._turn

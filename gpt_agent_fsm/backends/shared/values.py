@@ -70,7 +70,7 @@ def is_another_id(named: str | None, asked: str) -> bool:
     A server may leave out the id, write it in capitals, or leave out its prefix. So `thread_A1` and `a1` are the same
     id.
     """
-    if named is None:
+    if named is None or named == asked:
         return False
     short, long = sorted((re.sub(r"[^0-9a-z]", "", id_.lower()) for id_ in (named, asked)), key=len)
     prefix = long.removesuffix(short)

@@ -23,6 +23,12 @@ def post(backend, timeout=PATIENCE):
     return backend.create_run(RunRequest(thread_id="t", assistant_id="a", key="k"), timeout=timeout)
 
 
+@pytest.fixture(params=["first", "later"])
+def make(request, make_new, make_open):
+    """Make backends whose next request is the first one over its connection, or a later one."""
+    return make_new if request.param == "first" else make_open
+
+
 @pytest.fixture(params=[get, post])
 def request_(request):
     return request.param

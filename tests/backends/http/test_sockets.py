@@ -38,6 +38,12 @@ def failure_of(request, backend, timeout=PATIENCE):
     return caught.value
 
 
+@pytest.fixture(params=["first", "later"])
+def make(request, make_new, make_open):
+    """Make backends whose next request is the first one over its connection, or a later one."""
+    return make_new if request.param == "first" else make_open
+
+
 @pytest.fixture(params=[get, post])
 def request_(request):
     return request.param
@@ -63,9 +69,9 @@ def test_an_os_thread_keeps_its_connection(make, serve):
     assert server.connections == 1
 
 
-def test_each_os_thread_has_a_connection_of_its_own_and_close_ends_them_all(make, serve):
+def test_each_os_thread_has_a_connection_of_its_own_and_close_ends_them_all(make_new, serve):
     server = serve(answer(RUN))
-    backend = make(server.base_url)
+    backend = make_new(server.base_url)
     met, closed = threading.Barrier(4), threading.Event()
 
     def work():
@@ -89,9 +95,9 @@ def test_each_os_thread_has_a_connection_of_its_own_and_close_ends_them_all(make
         thread.join()
 
 
-def test_close_is_idempotent_and_a_request_after_it_connects_again(make, serve):
+def test_close_is_idempotent_and_a_request_after_it_connects_again(make_new, serve):
     server = serve(answer(RUN))
-    backend = make(server.base_url)
+    backend = make_new(server.base_url)
     backend.close()
     get(backend)
     backend.close()
@@ -349,9 +355,9 @@ def test_a_server_that_does_not_take_the_request_is_given_up_in_time(make):
 
 
 @pytest.mark.parametrize("moment", ["before", "while"])
-def test_nothing_is_sent_once_the_time_is_over(make, serve, monkeypatch, moment):
+def test_nothing_is_sent_once_the_time_is_over(make_new, serve, monkeypatch, moment):
     server = serve(answer(RUN))
-    backend = make(server.base_url)
+    backend = make_new(server.base_url)
     if moment == "before":
         monkeypatch.setattr(exchange, "seconds_left", lambda: (_ for _ in ()).throw(TimeoutError("timed out")))
     else:
@@ -388,6 +394,8 @@ def serve_tls(serve, tls):
             with connection:
                 connection.settimeout(PATIENCE)
                 while request := type(server).read(connection):
+                    if server.opens(connection, request):
+                        continue
                     server.requests.append(request)
                     reply(connection, server)
             return b""

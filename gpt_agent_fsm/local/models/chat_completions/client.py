@@ -28,7 +28,6 @@ from gpt_agent_fsm.local.models.protocol import ModelError, Reply
 __all__ = ["ChatClient", "ChatCall"]
 
 _PATH = "/chat/completions"
-_PIECE = 65_536
 _MAX_REFUSAL = 10_000_000
 """How many bytes of an error are read."""
 _GRACE = 5.0
@@ -139,7 +138,7 @@ class ChatClient(HttpClient):
             call.proceed(_GRACE if builder.is_certain else None)
             try:
                 with self._explained("POST", _PATH, call.timeout):
-                    chunk = response.raw.read1(_PIECE, decode_content=True)
+                    chunk = response.read_piece()
             except ApiError:
                 if not builder.is_certain:
                     raise
