@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,11 @@ _KEY_HEADERS = {"api-key", "authorization"}
 _ACCOUNT_HEADERS = ("Authorization", "api-key", "OpenAI-Organization", "OpenAI-Project")
 
 
+@functools.cache
+def _version() -> str:
+    return metadata.version("gpt-agent-fsm")  # reads files
+
+
 def segment(identifier: str) -> str:
     """Return an id as one segment of a path, whatever characters the id contains."""
     quoted = quote(identifier, safe="", errors="surrogatepass")
@@ -83,7 +89,7 @@ class HttpClient:
         self._resource = resource
         sent = CaseInsensitiveDict(
             {
-                "User-Agent": f"gpt-agent-fsm/{metadata.version('gpt-agent-fsm')}",
+                "User-Agent": f"gpt-agent-fsm/{_version()}",
                 "Accept": _JSON,
                 "Accept-Encoding": "gzip, deflate",
             }
