@@ -8,17 +8,6 @@ from gpt_agent_fsm.errors import UsedAfterFork
 
 __all__ = ["Origin"]
 
-_process = os.getpid()
-"""This process. A system call for each question would take longer than all else that most callers do."""
-
-
-def _is_child() -> None:
-    global _process  # noqa: PLW0603 - a process has one id
-    _process = os.getpid()
-
-
-os.register_at_fork(after_in_child=_is_child)
-
 
 class Origin:
     """Remembers the process that made an object. `what` is the name of the object in the error.
@@ -31,12 +20,12 @@ class Origin:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._pid = _process
+        self._pid = os.getpid()
 
     @property
     def was_forked(self) -> bool:
         """True in a child of the process that made the object."""
-        return self._pid != _process
+        return os.getpid() != self._pid
 
     def check(self) -> None:
         """Raise `UsedAfterFork` in a child of the process that made the object."""

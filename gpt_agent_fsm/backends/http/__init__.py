@@ -2,8 +2,9 @@
 
 Nothing here knows the paths or the objects of an API. `client` makes the requests, `transport` chooses whether urllib3
 or `requests` sends a request, `connection` defines the connections, and `reading` the answers that arrive over them.
-`short_way` leaves out most of urllib3 if a connection is already open. `outcomes` chooses the error for a failed
-request, `transport_errors` describes requests without an HTTP answer, and `exchange` limits the time of each request.
+`short_way` leaves out most of urllib3 if a connection is already open, and `watchers` says whether somebody would miss
+that. `outcomes` chooses the error for a failed request, `transport_errors` describes requests without an HTTP answer,
+and `exchange` limits the time of each request.
 """
 
 from gpt_agent_fsm.backends.http.auth import Auth

@@ -10,8 +10,10 @@ The first request over a connection goes through urllib3. Later ones are sent th
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import http.client
+import logging
 import re
 import socket
 import ssl
@@ -23,12 +25,20 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ProtocolError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HeaderParsingError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+)
+from urllib3.util.response import assert_header_parsing
 
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.reading import Response, holds_decrypted_bytes, prepare_read
 from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, ShortAnswer
 from gpt_agent_fsm.backends.http.turns import paused
+from gpt_agent_fsm.backends.http.watchers import http_client_is_watched
 
 __all__ = ["Adapter", "ask"]
 
@@ -38,6 +48,7 @@ _MAX_JOINED = 8_192
 """The maximum size in bytes of a body that is sent together with the head of its request. Sending such a short request
 does not wait for the network, because the operating system buffers the request."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
+_CLOSED = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)
 _FOLD = re.compile(r"\r\n[ \t]+")
 """A line break inside the value of a header (RFC 9112, 5.2)."""
 
@@ -62,7 +73,7 @@ class _Connection(HTTPConnection):
         **kwargs: Any,  # noqa: ANN401 - as its base class
     ) -> None:
         self._head = b""
-        if body is None or isinstance(body, bytes):
+        if (body is None or isinstance(body, bytes)) and not http_client_is_watched():
             self._learn = functools.partial(self._forms.learn, method, headers or {}, body)
         try:
             super().request(method, url, body, headers, **kwargs)
@@ -78,15 +89,17 @@ class _Connection(HTTPConnection):
 
         The connection must be open.
         """
-        head = None if self.debuglevel else self._forms.head(method, target, headers, body)
+        head = self._forms.head(method, target, headers, body)
         if head is None:
             return None
         self._head = b""
         try:
-            # A server may answer and close the connection before it has read the whole request.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self.send(head)
-                self.send(body or b"")
+            self.send(head)
+            self.send(body or b"")
+        except OSError as error:
+            # As in urllib3: a server may answer and close the connection before it has read the whole request.
+            if error.errno not in _CLOSED:
+                raise
         finally:
             self._head = None
         return self._receive(method)
@@ -97,7 +110,7 @@ class _Connection(HTTPConnection):
         while may_be_short and arriving.answer is None:
             prepare_read(self.sock)
             with paused():
-                piece = self.sock.recv(MAX_SHORT)
+                piece = self.sock.recv(MAX_SHORT) or b""  # TLS within TLS may end with a zero
             may_be_short = arriving.add(piece)
         if arriving.answer is None or holds_decrypted_bytes(self.sock):
             return self._unusual(method, arriving.received)
@@ -108,6 +121,7 @@ class _Connection(HTTPConnection):
         answer = Response(self.sock, method=method, received=received)
         try:
             answer.begin()
+            _warn_of_defects(answer)
             if answer.will_close:
                 self.close()  # the answer keeps the socket open
             return urllib3.HTTPResponse(
@@ -184,6 +198,13 @@ class _Connection(HTTPConnection):
                     super().send(head)
                     exchange.limit(self.sock, exchange.seconds_left())
                 super().send(data)
+
+
+def _warn_of_defects(answer: http.client.HTTPResponse) -> None:
+    try:
+        assert_header_parsing(answer.msg)
+    except HeaderParsingError as error:
+        logging.getLogger("urllib3.connection").warning("Failed to parse headers: %s", error, exc_info=True)
 
 
 # `connect` and similar methods come from `_Connection`. Their `super()` is `HTTPSConnection` here.

@@ -6,10 +6,12 @@ of one of its child loggers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 
-__all__ = ["quiet"]
+__all__ = ["is_asked_for", "quiet"]
 
 _LOGGERS = ("urllib3.connectionpool", "urllib3.connection", "urllib3.response", "urllib3.util.retry")
 _requests = threading.local()
@@ -24,10 +26,10 @@ class _NotOurs(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
         ours = getattr(_requests, "under_way", False)
-        return not ours or record.levelno >= logging.WARNING or _is_asked_for(record.name)
+        return not ours or record.levelno >= logging.WARNING or is_asked_for(record.name)
 
 
-def _is_asked_for(name: str) -> bool:
+def is_asked_for(name: str) -> bool:
     """Return whether a level was set on this logger or on one of its ancestors. The root logger is ignored."""
     parts = name.split(".")
     names = (".".join(parts[:length]) for length in range(1, len(parts) + 1))
@@ -38,14 +40,12 @@ for _name in _LOGGERS:
     logging.getLogger(_name).addFilter(_NotOurs())
 
 
-class quiet:  # noqa: N801 - it is used like the functions of `contextlib`
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
     """Inside the `with` block, drop urllib3's log lines of this OS thread: they are about the library's requests."""
-
-    __slots__ = ("_before",)
-
-    def __enter__(self) -> None:
-        self._before = getattr(_requests, "under_way", False)
-        _requests.under_way = True
-
-    def __exit__(self, *_: object) -> None:
-        _requests.under_way = self._before
+    before = getattr(_requests, "under_way", False)
+    _requests.under_way = True
+    try:
+        yield
+    finally:
+        _requests.under_way = before

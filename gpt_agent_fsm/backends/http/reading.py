@@ -16,6 +16,7 @@ from typing import Any
 
 import urllib3
 from urllib3.util import wait_for_read
+from urllib3.util.ssltransport import SSLTransport
 
 from gpt_agent_fsm.backends.http import exchange, headers
 from gpt_agent_fsm.backends.http.turns import paused
@@ -78,6 +79,8 @@ class _Reader(io.RawIOBase):
 
 def holds_decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401 - plain or TLS sockets
     """Return whether a TLS socket has received data that nobody has read yet."""
+    if isinstance(sock, SSLTransport):  # TLS within TLS, through a proxy
+        return bool(sock.incoming.pending or sock.sslobj.pending())
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 

@@ -22,8 +22,9 @@ _MAX_FORMS = 16
 _PLAIN_TARGET = re.compile(r"/(?:[A-Za-z0-9/._~?=&!$'()*+,;:@-]|%[0-9A-F]{2})*")
 """A target that urllib3 sends as it is."""
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+(?=\r\n)")
-_START, _END = b"HTTP/1.1 ", b"\r\n\r\n"
+_END = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [ -~\x80-\xff]*)?\r\n")
+_FRAMED = frozenset(["content-length", "transfer-encoding"])
 _WITHOUT_BODY = (b"204", b"304")
 _EMPTY_LINE = b"\r\n"
 _FRAMING = re.compile(
@@ -42,11 +43,13 @@ class Forms:
         self._forms: dict[_Key, list[bytes]] = {}
 
     def learn(self, method: str, headers: Mapping[str, str], body: object, head: bytes) -> None:
-        """Keep the head of a request as the form of similar requests."""
+        """Keep the head of a request as the form of similar requests, unless its caller has framed the body."""
+        _, version, fields = head.partition(b" HTTP/1.1\r\n")
+        if not version or not _FRAMED.isdisjoint(name.lower() for name in headers):
+            return
         if len(self._forms) >= _MAX_FORMS:
             self._forms.clear()  # each upload has a form of its own
-        fields = head[head.index(b" HTTP/1.1\r\n") :]
-        self._forms[_key(method, headers, body)] = _LENGTH.split(fields, maxsplit=1)
+        self._forms[_key(method, headers, body)] = _LENGTH.split(version + fields, maxsplit=1)
 
     def head(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes | None:
         """Return the head of a request. Return None if it has no form, or if its target may be sent in another way."""
@@ -94,10 +97,11 @@ class Arriving:
         """Take the next bytes; none at the end of the connection. Return whether this may still be a short answer."""
         received = self.received = self.received + piece
         if self._head is None:
-            end = received.find(_END)
-            if end < 0:
-                return bool(piece) and len(received) < MAX_SHORT and received.startswith(_START[: len(received)])
-            self._head = _read_head(received, end + len(_END))
+            end = _END.search(received)
+            if end is None:
+                is_usual = b"\n" not in received or _STATUS.match(received) is not None
+                return bool(piece) and len(received) < MAX_SHORT and is_usual
+            self._head = _read_head(received, end.end())
         head = self._head
         if head is not None and len(received) == head.end:
             headers = Fields(received[head.lines : head.body - len(_EMPTY_LINE)])

@@ -7,19 +7,14 @@ or a tool has replaced `Session.send`, the adapter of the address, or `HTTPAdapt
 
 from __future__ import annotations
 
-import logging
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from types import FunctionType, ModuleType
 from typing import Any
 
 import attrs
 import requests
-import requests.adapters
-import requests.sessions
-from requests.adapters import HTTPAdapter
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry, connectionpool
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry
 
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.checks import Proxy
@@ -27,13 +22,13 @@ from gpt_agent_fsm.backends.http.connection import Adapter, ask
 from gpt_agent_fsm.backends.http.reading import interrupt
 from gpt_agent_fsm.backends.http.short_way import ShortAnswer
 from gpt_agent_fsm.backends.http.turns import Turns
+from gpt_agent_fsm.backends.http.watchers import http_client_is_watched, requests_is_watched, urllib3_is_watched
 from gpt_agent_fsm.forks import Origin
 
 __all__ = ["HttpRequest", "Incoming", "Transport"]
 
 _PIECE = 65_536
 _NO_RETRIES = Retry(False)
-_log = logging.getLogger("urllib3.connectionpool")
 
 
 @attrs.frozen
@@ -196,7 +191,7 @@ class Transport:
         session = self.session()
         if isinstance(request, HttpRequest):
             adapter = session.get_adapter(self._root)
-            if type(adapter) is Adapter and _sends_as_usual(session):
+            if type(adapter) is Adapter and not requests_is_watched(session):
                 return self._open(session, adapter, request, seconds)
             request = self.prepared(request)
         return Incoming(
@@ -215,7 +210,9 @@ class Transport:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
         method, target, body, headers = request.method, before + request.target, request.body, request.headers
-        answer = None if _watches_urllib3() else ask(pool, method, target, body, headers)
+        answer = (
+            None if urllib3_is_watched(pool) or http_client_is_watched() else ask(pool, method, target, body, headers)
+        )
         if isinstance(answer, ShortAnswer):
             return _Whole(answer)
         response = answer or pool.urlopen(
@@ -257,27 +254,3 @@ class Transport:
             with self._lock:
                 self._sessions.add(session)
         return session
-
-
-def _sends_as_usual(session: _Session) -> bool:
-    """Return whether nobody has replaced the methods of `requests` that send."""
-    return (
-        "send" not in vars(session)
-        and _is_original(vars(requests.Session).get("send"), requests.sessions)
-        and _is_original(vars(HTTPAdapter).get("send"), requests.adapters)
-    )
-
-
-def _watches_urllib3() -> bool:
-    """Return whether somebody reads urllib3's log lines about requests, or has replaced its method that sends."""
-    replaced = not _is_original(vars(HTTPConnectionPool).get("urlopen"), connectionpool)
-    return replaced or _log.isEnabledFor(logging.DEBUG)
-
-
-def _is_original(function: object, module: ModuleType) -> bool:
-    """Return whether a function was defined in the module.
-
-    Its code is compared, because this module may have been imported after the function was replaced. Some wrappers show
-    the code of the function that they wrap, but are objects of another type.
-    """
-    return type(function) is FunctionType and function.__code__.co_filename == module.__file__
