@@ -14,7 +14,6 @@ import errno
 import functools
 import http.client
 import logging
-import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -48,9 +47,8 @@ _MAX_JOINED = 8_192
 """The maximum size in bytes of a body that is sent together with the head of its request. Sending such a short request
 does not wait for the network, because the operating system buffers the request."""
 _STATUS_LINE = len(b"HTTP/1.1 200")
+_BLANKS = " \t"
 _CLOSED = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)
-_FOLD = re.compile(r"\r\n[ \t]+")
-"""A line break inside the value of a header (RFC 9112, 5.2)."""
 
 
 class _Connection(HTTPConnection):
@@ -83,11 +81,11 @@ class _Connection(HTTPConnection):
             self._head = self._learn = None
 
     def ask(
-        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, target: str, body: bytes | None, headers: Mapping[str, str], *, in_pieces: bool
     ) -> ShortAnswer | urllib3.HTTPResponse | None:
         """Send a request the short way, and return its answer. Send nothing and return None if `request` must send it.
 
-        The connection must be open.
+        The connection must be open. If the answer is wanted `in_pieces`, return it before its body has arrived.
         """
         head = self._forms.head(method, target, headers, body)
         if head is None:
@@ -102,7 +100,7 @@ class _Connection(HTTPConnection):
                 raise
         finally:
             self._head = None
-        return self._receive(method)
+        return self._unusual(method, b"") if in_pieces else self._receive(method)
 
     def _receive(self, method: str) -> ShortAnswer | urllib3.HTTPResponse:
         arriving = Arriving()
@@ -126,7 +124,7 @@ class _Connection(HTTPConnection):
                 self.close()  # the answer keeps the socket open
             return urllib3.HTTPResponse(
                 body=answer,
-                headers=HTTPHeaderDict((name, _FOLD.sub(" ", str(value))) for name, value in answer.msg.items()),
+                headers=HTTPHeaderDict((name, _on_one_line(str(value))) for name, value in answer.msg.items()),
                 status=answer.status,
                 version=answer.version,
                 reason=answer.reason,
@@ -198,6 +196,11 @@ class _Connection(HTTPConnection):
                     super().send(head)
                     exchange.limit(self.sock, exchange.seconds_left())
                 super().send(data)
+
+
+def _on_one_line(value: str) -> str:
+    """Return the value of a header whose lines are joined by a space (RFC 9112, 5.2)."""
+    return functools.reduce(lambda text, line: f"{text.rstrip(_BLANKS)} {line.lstrip(_BLANKS)}", value.split("\r\n"))
 
 
 def _warn_of_defects(answer: http.client.HTTPResponse) -> None:
@@ -276,17 +279,24 @@ class Adapter(HTTPAdapter):
 
 
 def ask(
-    pool: urllib3.HTTPConnectionPool, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    pool: urllib3.HTTPConnectionPool,
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    *,
+    in_pieces: bool,
 ) -> ShortAnswer | urllib3.HTTPResponse | None:
     """Send a request over an open connection of the pool, and return its answer.
 
-    Send nothing and return None if the pool has no open connection, or if only `urlopen` can send the request.
+    Send nothing and return None if the pool has no open connection, or if only `urlopen` can send the request. If the
+    answer is wanted `in_pieces`, it is never a `ShortAnswer`.
     """
     connection = pool._get_conn()
     try:
         answer = None
         if isinstance(connection, _Connection) and not connection.is_closed:
-            answer = connection.ask(method, target, body, headers)
+            answer = connection.ask(method, target, body, headers, in_pieces=in_pieces)
     except BaseException as error:
         connection.close()
         pool._put_conn(None)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType
 from typing import Any, cast
 
-__all__ = ["Fields", "are_usual", "begin"]
+__all__ = ["MAX_FIELDS", "Fields", "are_usual", "begin"]
 
 _NAME, _VALUE = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", r"(?:[!-~\x80-\xff][\t -~\x80-\xff]*)?"
 _USUAL = re.compile(rf"({_NAME}):[ \t]*({_VALUE})\r?\n")
 """A line with the name of a header (RFC 9110, 5.1) and its value, without control characters."""
 _FIELDS = re.compile(rf"(?:{_NAME}:[ \t]*{_VALUE}\r\n)*".encode("latin-1"))
-_MAX_FIELDS = 99
+MAX_FIELDS = 99
 """The number of headers that `http.client` accepts."""
 _read_lines: Callable[[Any], list[bytes]] = http.client._read_headers  # type: ignore[attr-defined]
 
@@ -66,7 +66,7 @@ begin = _with_this_parser()
 
 def are_usual(data: bytes, start: int, end: int) -> bool:
     """Return whether the bytes between these positions are headers that `begin` would read line by line."""
-    return _FIELDS.fullmatch(data, start, end) is not None and data.count(b"\n", start, end) <= _MAX_FIELDS
+    return _FIELDS.fullmatch(data, start, end) is not None and data.count(b"\n", start, end) <= MAX_FIELDS
 
 
 class Fields(Mapping[str, str]):

@@ -123,7 +123,8 @@ class Response(http.client.HTTPResponse):
         """End the connection in both directions. If another OS thread waits for data, its read returns immediately."""
         with contextlib.suppress(OSError):
             # The method of `SSLSocket` would also take the TLS state away from the OS thread that reads.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+            below = self._sock.socket if isinstance(self._sock, SSLTransport) else self._sock
+            socket.socket.shutdown(below, socket.SHUT_RDWR)
 
     def interrupt(self) -> None:
         """End the connection, unless the whole answer was read. May be called from any OS thread."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from gpt_agent_fsm.backends.http.headers import Fields, are_usual
+from gpt_agent_fsm.backends.http.headers import MAX_FIELDS, Fields, are_usual
 
 __all__ = ["MAX_SHORT", "Arriving", "Forms", "ShortAnswer"]
 
@@ -27,9 +27,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 ([2-5]\d\d)(?: [ -~\x80-\xff]*)?\r\n")
 _FRAMED = frozenset(["content-length", "transfer-encoding"])
 _WITHOUT_BODY = (b"204", b"304")
 _EMPTY_LINE = b"\r\n"
-_FRAMING = re.compile(
-    rb"\n(content-length|content-type|connection|transfer-encoding|content-encoding|upgrade):[ \t]*([^\r]*)", re.I
-)
+_FRAMING = re.compile(rb"\n(content-length|connection|transfer-encoding|content-encoding|upgrade):[ \t]*([^\r]*)", re.I)
 """The headers that decide how an answer is read."""
 _MAX_DIGITS = len(str(MAX_SHORT))
 
@@ -95,18 +93,24 @@ class Arriving:
 
     def add(self, piece: bytes) -> bool:
         """Take the next bytes; none at the end of the connection. Return whether this may still be a short answer."""
+        before = len(self.received)
         received = self.received = self.received + piece
         if self._head is None:
-            end = _END.search(received)
+            end = _END.search(received, max(before - 2, 0))
             if end is None:
-                is_usual = b"\n" not in received or _STATUS.match(received) is not None
-                return bool(piece) and len(received) < MAX_SHORT and is_usual
+                return bool(piece) and len(received) < MAX_SHORT and _begins_as_usual(received)
             self._head = _read_head(received, end.end())
         head = self._head
         if head is not None and len(received) == head.end:
             headers = Fields(received[head.lines : head.body - len(_EMPTY_LINE)])
             self.answer = ShortAnswer(head.status, headers, received[head.body :])
         return bool(piece) and head is not None and len(received) <= head.end
+
+
+def _begins_as_usual(received: bytes) -> bool:
+    """Return whether `http.client` would find no fault in the first lines of an answer, and would read on."""
+    lines = received.count(b"\n")
+    return lines <= MAX_FIELDS and (lines == 0 or _STATUS.match(received) is not None)
 
 
 def _read_head(received: bytes, size: int) -> _Head | None:
@@ -126,8 +130,6 @@ def _read_head(received: bytes, size: int) -> _Head | None:
             case b"content-length" if length is None and value.isdigit() and len(value) <= _MAX_DIGITS:
                 length = int(value)
             case b"connection" if value.lower() == b"keep-alive":
-                pass
-            case b"content-type" if b"event-stream" not in value:
                 pass
             case _:
                 return None

@@ -210,9 +210,9 @@ class Transport:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
         method, target, body, headers = request.method, before + request.target, request.body, request.headers
-        answer = (
-            None if urllib3_is_watched(pool) or http_client_is_watched() else ask(pool, method, target, body, headers)
-        )
+        answer = None
+        if not (urllib3_is_watched(pool) or http_client_is_watched()):
+            answer = ask(pool, method, target, body, headers, in_pieces=request.asks_for_events)
         if isinstance(answer, ShortAnswer):
             return _Whole(answer)
         response = answer or pool.urlopen(

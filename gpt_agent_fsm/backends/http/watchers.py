@@ -13,14 +13,14 @@ from types import FunctionType, ModuleType
 import requests.adapters
 import requests.sessions
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, connectionpool
+from urllib3 import HTTPConnectionPool, connection, connectionpool
+from urllib3.connection import HTTPConnection
 
 from gpt_agent_fsm.backends.http.quiet import is_asked_for
 
 __all__ = ["http_client_is_watched", "requests_is_watched", "urllib3_is_watched"]
 
 _log = logging.getLogger("urllib3.connectionpool")
-_OF_CONNECTIONS = ("putrequest", "putheader", "endheaders", "send", "getresponse")
 
 
 def requests_is_watched(session: requests.Session) -> bool:
@@ -35,6 +35,8 @@ def requests_is_watched(session: requests.Session) -> bool:
 def urllib3_is_watched(pool: HTTPConnectionPool) -> bool:
     """Return whether somebody has replaced the methods of urllib3 that send, or reads its records about requests."""
     kind = type(pool)
+    if not _are_original((HTTPConnection.request, HTTPConnection.getresponse), connection):
+        return True
     if not _are_original((kind.urlopen, kind._make_request), connectionpool):
         return True
     return _log.isEnabledFor(logging.DEBUG) and is_asked_for(_log.name)
@@ -43,7 +45,8 @@ def urllib3_is_watched(pool: HTTPConnectionPool) -> bool:
 def http_client_is_watched() -> bool:
     """Return whether somebody has replaced the methods of `http.client` through which a request goes, or prints it."""
     kind = http.client.HTTPConnection
-    return kind.debuglevel > 0 or not _are_original(tuple(getattr(kind, name) for name in _OF_CONNECTIONS), http.client)
+    methods = (kind.putrequest, kind.putheader, kind.endheaders, kind.send, kind.getresponse)
+    return kind.debuglevel > 0 or not _are_original(methods, http.client)
 
 
 @functools.lru_cache(maxsize=16)

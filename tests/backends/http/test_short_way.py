@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import socket
+import threading
 import time
 from types import SimpleNamespace
 
@@ -21,14 +22,16 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.ssltransport import SSLTransport
 
 from gpt_agent_fsm.backends.http import exchange
-from gpt_agent_fsm.backends.http.connection import _Connection
-from gpt_agent_fsm.backends.http.reading import holds_decrypted_bytes
+from gpt_agent_fsm.backends.http.connection import _Connection, _on_one_line
+from gpt_agent_fsm.backends.http.reading import Response, holds_decrypted_bytes
 from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, ShortAnswer
 from gpt_agent_fsm.backends.http.transport import Incoming
 from gpt_agent_fsm.errors import TransientError
+from gpt_agent_fsm.local import ChatCompletionsModel, Reply
 from gpt_agent_fsm.ports import CallLimits, RunRequest, SystemClock
 from tests.backends.conftest import PATIENCE, RUN
 from tests.backends.conftest import http as answer
+from tests.local.models.chat_completions.questions import request as a_question
 
 LIMIT = 1_000_000
 
@@ -125,6 +128,7 @@ def test_forms_of_many_uploads_take_no_more_memory(server, make):
     [
         (urllib3.HTTPConnectionPool, "urlopen"),
         (urllib3.HTTPConnectionPool, "_make_request"),
+        (urllib3.connection.HTTPConnection, "request"),
         (http.client.HTTPConnection, "putrequest"),
         (http.client.HTTPConnection, "send"),
         (http.client.HTTPConnection, "getresponse"),
@@ -235,7 +239,11 @@ ANSWERS = {
     "two lengths": answer(RUN).replace(b"\r\n\r\n", b"\r\nContent-Length: 7\r\n\r\n", 1),
     "a length with a sign": answer(b"", Content_Length="+0"),
     "lines without returns": USUAL.replace(b"\r\n", b"\n"),
-    "a folded line": USUAL.replace(b"\r\n\r\n", b"\r\nX: a\r\n b\r\n\r\n", 1),
+    "a folded line": USUAL.replace(b"\r\n\r\n", b"\r\nX: a \t\r\n\t b \r\n\r\n", 1),
+    "a status too small": USUAL.replace(b"200", b"99"),
+    "a status in letters": USUAL.replace(b"200", b"abc"),
+    "the last line alone without a return": USUAL.replace(b"\r\n\r\n", b"\r\n\n", 1),
+    "many headers without end": b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 120,
     "large": answer(b"x" * (MAX_SHORT + 1)),
     "many headers": USUAL.replace(b"\r\n\r\n", b"\r\n" + b"X: 1\r\n" * 97 + b"\r\n", 1),
     "too many headers": USUAL.replace(b"\r\n\r\n", b"\r\n" + b"X: 1\r\n" * 98 + b"\r\n", 1),
@@ -280,7 +288,7 @@ def outcome(receive, *pieces, ends=True):
                 parts = got.status, dict(got.headers), got.body
             else:
                 # Only newer versions of urllib3 join the lines of a header.
-                headers = {name.lower(): re.sub(r"\r\n[ \t]+", " ", got.headers[name]) for name in got.headers}
+                headers = {name.lower(): _on_one_line(got.headers[name]) for name in got.headers}
                 parts = got.status, headers, Incoming(got).read(LIMIT)
         except (OSError, HTTPError, http.client.HTTPException) as error:
             # urllib3 names the end of the time otherwise, depending on where it comes. For users, it is the same.
@@ -323,7 +331,7 @@ def test_an_answer_is_read_even_if_the_request_could_not_be_sent_whole(monkeypat
     exchange.begin(PATIENCE)
     with connected(USUAL, ends=True) as connection:
         connection._forms.learn("GET", {}, None, b"GET / HTTP/1.1\r\n\r\n")
-        assert connection.ask("GET", "/", None, {}).status == 200
+        assert connection.ask("GET", "/", None, {}, in_pieces=False).status == 200
 
 
 def test_an_end_of_tls_within_tls_is_an_end():
@@ -337,6 +345,25 @@ def test_an_end_of_tls_within_tls_is_an_end():
         with pytest.raises(http.client.RemoteDisconnected):
             briefly(connection)
         connection.sock = real
+
+
+def test_a_connection_in_tls_within_tls_is_ended_below_both():
+    mine, theirs = socket.socketpair()
+    with mine, theirs:
+        sock = object.__new__(SSLTransport)
+        sock.socket = mine
+        response = Response(SimpleNamespace(makefile=lambda _: io.BufferedReader(io.BytesIO())))
+        response._sock = sock
+        response.interrupt()
+        assert theirs.recv(1) == b""
+
+
+def test_an_answer_in_pieces_is_returned_before_its_body_has_arrived():
+    exchange.begin(PATIENCE)
+    with connected(USUAL[:-5], ends=False) as connection:
+        connection._forms.learn("GET", {}, None, b"GET / HTTP/1.1\r\n\r\n")
+        response = Incoming(connection.ask("GET", "/", None, {}, in_pieces=True))
+        assert response.read_piece() == BODY[:-5]
 
 
 @pytest.mark.parametrize(("encrypted", "decrypted"), [(1, 0), (0, 1)])
@@ -364,6 +391,30 @@ def test_a_short_answer_can_be_read_in_pieces(server, make):
     pool, _ = backend._http._session().route
     assert pool.pool.qsize() == pool.pool.maxsize, "its connection is free"
     assert [response.read_piece(), response.read_piece(), response.read_piece()] == [BODY, b"", b""]
+
+
+def test_a_stream_that_its_server_does_not_announce_comes_in_pieces(serve):
+    first, last = (
+        f'data: {{"choices":[{{"delta":{{"content":"{text}"}},"finish_reason":{end}}}]}}\n\n'.encode()
+        for text, end in (("One", "null"), (" two", '"stop"'))
+    )
+    heard = threading.Event()
+
+    def respond(connection, _):
+        whole = answer(first + last)
+        connection.sendall(whole.removesuffix(last))
+        assert heard.wait(PATIENCE)
+        connection.sendall(last)
+
+    server = serve(respond)
+    with contextlib.closing(ChatCompletionsModel(server.base_url, timeout=PATIENCE)) as model:
+        for _ in range(3):
+            heard.clear()
+            pieces = model.stream(a_question())
+            assert next(pieces) == "One"
+            heard.set()
+            assert list(pieces) == [" two", Reply("One two")]
+    assert server.connections == 1
 
 
 def by_http_client(head):

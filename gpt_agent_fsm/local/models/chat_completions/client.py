@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import attrs
 import msgspec
 from cattrs.preconf.msgspec import make_converter
 
@@ -81,7 +82,7 @@ class ChatClient(HttpClient):
 
     def open(self, body: bytes, call: ChatCall) -> Incoming:
         """Send a request, and return the HTTP answer before its body is read. Raises `ApiError`."""
-        request = self._request("POST", _PATH, body, {})
+        request = attrs.evolve(self._request("POST", _PATH, body, {}), asks_for_events=True)
         call.proceed()
         with self._explained("POST", _PATH, call.timeout):
             response = self._transport.open(request, call.timeout)
