@@ -39,8 +39,6 @@ def prepare_read(sock: Any) -> None:  # noqa: ANN401 - plain or TLS sockets
 
 
 def _has_arrived(sock: Any) -> bool:  # noqa: ANN401 - plain or TLS sockets
-    if not isinstance(sock, socket.socket):
-        return True  # TLS within TLS, through a proxy, has a buffer: only a read shows whether it holds data
     return holds_decrypted_bytes(sock) or wait_for_read(sock, _CHECK_INTERVAL)
 
 
@@ -80,7 +78,7 @@ class _Reader(io.RawIOBase):
 def holds_decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401 - plain or TLS sockets
     """Return whether a TLS socket has received data that nobody has read yet."""
     if isinstance(sock, SSLTransport):  # TLS within TLS, through a proxy
-        return bool(sock.incoming.pending or sock.sslobj.pending())
+        return bool(sock.incoming.pending or sock.sslobj.pending()) or holds_decrypted_bytes(sock.socket)
     return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
 
 

@@ -369,7 +369,7 @@ def test_an_answer_in_pieces_is_returned_before_its_body_has_arrived():
 @pytest.mark.parametrize(("encrypted", "decrypted"), [(1, 0), (0, 1)])
 def test_data_that_wait_inside_tls_within_tls_are_found(encrypted, decrypted):
     sock = object.__new__(SSLTransport)
-    sock.incoming, sock.sslobj = SimpleNamespace(pending=0), SimpleNamespace(pending=lambda: 0)
+    sock.socket, sock.incoming, sock.sslobj = None, SimpleNamespace(pending=0), SimpleNamespace(pending=lambda: 0)
     assert not holds_decrypted_bytes(sock)
     sock.incoming, sock.sslobj = SimpleNamespace(pending=encrypted), SimpleNamespace(pending=lambda: decrypted)
     assert holds_decrypted_bytes(sock)
