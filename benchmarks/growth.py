@@ -23,12 +23,13 @@ from typing import Any, TypeAlias
 import attrs
 
 from benchmarks.summary import conditions, write_into_page
-from gpt_agent_fsm import Agent, Runtime, Settings, events
+from gpt_agent_fsm import Agent, Runtime, Settings, events, tool
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.ports import MessagePage, Store
 from gpt_agent_fsm.stores import MemoryStore, SQLStore
 from gpt_agent_fsm.testing import Answer, Call, Linger, SimulatedServer, VirtualScheduler
 from gpt_agent_fsm.testing.steps import Planner, Step
+from gpt_agent_fsm.tools import Tool
 
 SIZES = (100, 1_000, 10_000)
 _STEPS, _BATCHES = 10, 5
@@ -64,10 +65,17 @@ class Thread:
     agent: Agent
 
     @classmethod
-    def of(cls, plan: Planner, store: Store, messages: int = 0, heard: list[events.Event] | None = None) -> Thread:
+    def of(
+        cls,
+        plan: Planner,
+        store: Store,
+        messages: int = 0,
+        heard: list[events.Event] | None = None,
+        tools: Sequence[Tool[..., Any]] = (),
+    ) -> Thread:
         """Return a new thread that has some messages of the user before an agent connects to it."""
         server, scheduler = Server(plan), VirtualScheduler()
-        runtime = Runtime(server, Settings(idle_timeout=1e9), store, scheduler=scheduler)
+        runtime = Runtime(server, Settings(idle_timeout=1e9), store, scheduler=scheduler, tools=tools)
         thread_id = runtime.create_thread()
         for number in range(messages):
             server.post_message(thread_id, _TEXT, key=str(number), timeout=1)
@@ -127,6 +135,11 @@ def _queue(thread: Thread, size: int) -> None:
 
 def submitting(size: int, store: Store) -> float:
     """Submit one output while a run waits for the outputs of this many calls."""
+    return seconds_of(submitter(size, store))
+
+
+def submitter(size: int, store: Store) -> Callable[[], None]:
+    """Return a function that submits the next output of a run that waits for this many."""
     heard: list[events.Event] = []
     plan: list[Step] = [Call((("weather", '{"city": "Paris"}'),) * size)]
     thread = Thread.of(lambda _: list(plan), store, heard=heard)
@@ -138,7 +151,23 @@ def submitting(size: int, store: Store) -> float:
         thread.agent.submit_tool_output(next(calls), "Sunny")
         thread.scheduler.settle()
 
-    return seconds_of(step)
+    return step
+
+
+def calling(size: int, store: Store) -> float:
+    """Answer this many calls of one round by a function. Return the cost of one of them."""
+    plan: list[Step] = [Call((("weather", '{"city": "Paris"}'),) * size), Answer("Sunny")]
+    thread = Thread.of(lambda _: list(plan), store, tools=[weather])
+    before = time.thread_time()
+    thread.agent.add_user_message(_TEXT)
+    thread.agent.wait()
+    return (time.thread_time() - before) / size
+
+
+@tool
+def weather(city: str) -> str:
+    """Return the weather of a city."""
+    return f"Sunny in {city}"
 
 
 def ending_silently(size: int, store: Store) -> float:
@@ -265,6 +294,7 @@ STEPS = (
     Growing("add a message, among queued messages", queueing, durable=True),
     Growing("a turn, before queued messages", answering, durable=True),
     Growing("submit an output, among parallel calls", submitting, durable=True),
+    Growing("call a function, among parallel calls", calling, durable=True),
     Growing("requests after a run without a message, by messages", ending_silently, unit=None),
     Growing("requests after the next such run, by messages", ending_silently_again, unit=None),
     Growing("requests after such a run with a cursor, by messages", ending_silently_after_an_answer, unit=None),

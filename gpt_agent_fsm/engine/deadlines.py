@@ -8,7 +8,7 @@ from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.snapshot import Snapshot, Waiting
 from gpt_agent_fsm.machine.states import LIVE, State
-from gpt_agent_fsm.machine.waits import only_a_person_is_waited_for, waiting_calls
+from gpt_agent_fsm.machine.waits import asking_calls, only_a_person_is_waited_for
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["Deadlines"]
@@ -89,8 +89,7 @@ class Deadlines:
         Pause `tool_timeout` while the run waits only for approvals.
         """
         # Only calls of a run that waits for outputs have this deadline. A decision about other calls would be ignored.
-        asking = (call for call in waiting_calls(snapshot) if call.waits_for_a_person)
-        self._asking = {call.id: call.asked_at or 0.0 for call in asking} or _NONE
+        self._asking = {call.id: call.asked_at or 0.0 for call in asking_calls(snapshot)} or _NONE
         limit, time = settings.approval_timeout, self._clock.time()
         if self._asking and limit is not None:
             first = min(self._asking.values())

@@ -66,7 +66,7 @@ def _stopped_step(snapshot: Snapshot, halt: str) -> str:
 
 
 def _advice(snapshot: Snapshot, settings: Settings) -> str:
-    calls = [call for call in snapshot.calls if call.output is None]
+    calls = snapshot.calls.open.values()
     answering: list[tuple[inputs.Command, str]] = []
     if taking := [call.id for call in calls if call.takes_output]:
         answer = inputs.SubmitToolOutput(tool_call_id=taking[0], output="null")

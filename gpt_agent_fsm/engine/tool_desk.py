@@ -6,7 +6,7 @@ Decides what happens to each call next, and starts the functions.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -76,7 +76,7 @@ _NO_JOBS = frozenset[JobKey]()
 class ToolDesk:
     """Decides about the tool calls of one thread. Only the thread's driver uses it."""
 
-    __slots__ = ("_places", "_starting", "_thread_id", "_tooling")
+    __slots__ = ("_former_places", "_places", "_starting", "_thread_id", "_tooling", "_waits")
 
     def __init__(self, tooling: Tooling, thread_id: str) -> None:
         self._tooling = tooling
@@ -85,6 +85,10 @@ class ToolDesk:
         """The jobs whose start this desk has decided, and whose functions are not started yet."""
         self._places: frozenset[JobKey] = _NO_JOBS
         """The jobs for which this desk has reserved a place or waits for a place, until `ToolJobs.add` gets them."""
+        self._former_places: frozenset[JobKey] = _NO_JOBS
+        """The places before the inputs that are being found now."""
+        self._waits = False
+        """True if one of these inputs needs a place that is not free."""
 
     @property
     def has_decided_a_start(self) -> bool:
@@ -113,7 +117,7 @@ class ToolDesk:
         if not jobs and not snapshot.calls and not self._places:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
-        places, self._places = self._places, self._starting
+        self._former_places, self._places, self._waits = self._places, self._starting, False
         for call in self._calls_to_decide(snapshot):
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
@@ -124,18 +128,18 @@ class ToolDesk:
             if not about:
                 wanted.add(key)
         # Calls that still need a place have reserved it again above. Other calls give their places back.
-        self._tooling.jobs.give_back(*(places - self._places))
+        self._tooling.jobs.give_back(*(self._former_places - self._places))
         # Jobs are forgotten only after all inputs are known. Otherwise an error above would lose results of other jobs.
         self._tooling.jobs.forget(*(job for key, job in jobs.items() if key not in wanted))
         return found
 
-    def _calls_to_decide(self, snapshot: Snapshot) -> Sequence[ToolCall]:
+    def _calls_to_decide(self, snapshot: Snapshot) -> Iterable[ToolCall]:
         """Return the calls without an output about which this desk may have something to decide."""
         if not _may_take_results(snapshot):
             return ()
         # Without functions, only handlers answer calls. A run may have thousands of calls.
-        has_tools = not self._tooling.is_empty
-        return [call for call in snapshot.calls if call.output is None and (has_tools or call.runs or call.by_server)]
+        calls = snapshot.calls
+        return calls.staged.values() if self._tooling.is_empty else calls.open.values()
 
     def _about(
         self, snapshot: Snapshot, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]
@@ -157,9 +161,17 @@ class ToolDesk:
         return (self._thread_id, "" if run is None else run.id, call.id, attempt)
 
     def _has_place(self, key: JobKey) -> bool:
-        """Return whether a job may run now. If not, this thread is woken as soon as the job may run."""
+        """Return whether a job may run now. If not, this thread is woken as soon as the first such job may run.
+
+        Only one job of a thread joins the queue for a place at a time. So a run with thousands of calls costs little
+        and does not keep the functions of other threads waiting until the last of its own has a place.
+        """
+        if self._waits and key not in self._former_places:
+            return False
         self._places |= {key}
-        return self._tooling.jobs.reserve(key)
+        has_place = self._tooling.jobs.reserve(key)
+        self._waits = self._waits or not has_place
+        return has_place
 
     # --- a function was started -----------------------------------------------------------------------------
 
@@ -247,7 +259,7 @@ class ToolDesk:
     def start(self, snapshot: Snapshot, agent: object) -> None:
         """Start the functions that this desk has decided to start, if `snapshot` records their start."""
         decided, self._starting = self._starting, _NO_JOBS
-        for call in snapshot.calls:
+        for call in snapshot.calls.staged.values() if decided else ():
             key = self._key(snapshot, call, call.attempt)
             if call.runs and key in decided:
                 self._add_job(key, call, agent)

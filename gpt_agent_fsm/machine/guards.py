@@ -193,8 +193,9 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     Some servers reuse the ids of calls when the run asks for calls again. So the name and the arguments must be equal,
     too.
     """
-    asked = (call.id, call.name, call.arguments)
-    return next((known for known in copy.calls if (known.id, known.name, known.arguments) == asked), None)
+    known = copy.calls.by_id.get(call.id)
+    is_equal = known is not None and (known.name, known.arguments) == (call.name, call.arguments)
+    return known if is_equal else None
 
 
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
@@ -280,11 +281,11 @@ def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) ->
 
 
 def is_the_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    return answers_an_open_call(copy, command) and copy.open_calls == [command.tool_call_id]
+    return answers_an_open_call(copy, command) and len(copy.calls.open) == 1
 
 
 def _call(copy: WorkingCopy, call_id: str) -> ToolCall | None:
-    return next((call for call in copy.calls if call.id == call_id and call.output is None), None)
+    return copy.calls.open.get(call_id)
 
 
 def may_ask_for_approval(copy: WorkingCopy, fact: inputs.AskForApproval) -> bool:
@@ -324,7 +325,7 @@ def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
     While earlier calls are open, a further call belongs to the same round as these calls.
     """
-    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.open_calls:
+    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.calls.open:
         return False
     return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 

@@ -126,7 +126,7 @@ def _run(snapshot: Snapshot, *, halted: bool) -> str:
 
 def _calls(snapshot: Snapshot) -> list[str]:
     kinds: dict[str, list[str]] = {}
-    for call in (call for call in snapshot.calls if call.output is None):
+    for call in snapshot.calls.open.values():
         what = "the approval of" if call.waits_for_a_person else "the output of"
         kinds.setdefault(what, []).append(f"{call.name} ({call.id})")
     return [f"{what} {', '.join(names)}" for what, names in kinds.items()]

@@ -11,10 +11,11 @@ import operator
 import attrs
 
 from gpt_agent_fsm.machine.effects import GetRun, ListMessages, Request
-from gpt_agent_fsm.machine.objects import Failure, Message, StreamPosition, ToolCall, Usage
+from gpt_agent_fsm.machine.objects import Failure, Message, StreamPosition, Usage
 from gpt_agent_fsm.machine.outbox import FailedAttempt, Outbox, OwedRun, Turn
 from gpt_agent_fsm.machine.queue import EMPTY, Queue
 from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.tool_calls import NO_CALLS, ToolCalls, as_tool_calls
 
 __all__ = [
     "Cursor",
@@ -76,7 +77,7 @@ class LiveRun:
     id: str
     handle: str | None = None
     assistant_id: str = ""
-    calls: tuple[ToolCall, ...] = ()
+    calls: ToolCalls = attrs.field(default=NO_CALLS, converter=as_tool_calls)
     rounds: int = 0
     outputs_accepted: bool = False
     stale_polls: int = 0
@@ -94,7 +95,7 @@ class LeftRun:
     """
 
     id: str
-    calls: tuple[ToolCall, ...] = ()
+    calls: ToolCalls = attrs.field(default=NO_CALLS, converter=as_tool_calls)
     outputs_accepted: bool = False
 
 
@@ -292,10 +293,10 @@ class Snapshot:
         return failed.run_id if failed is not None and self.state is State.RATE_LIMITED else None
 
     @property
-    def calls(self) -> tuple[ToolCall, ...]:
+    def calls(self) -> ToolCalls:
         """The known tool calls of `run`, or of `left` if there is no run."""
         known = self.run or self.left
-        return () if known is None else known.calls
+        return NO_CALLS if known is None else known.calls
 
     @property
     def request(self) -> Request | None:

@@ -16,12 +16,13 @@ from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
 __all__ = [
+    "asking_calls",
     "note_failure",
     "only_a_person_is_waited_for",
     "open_approvals",
     "open_calls",
-    "waited_for",
     "waiting_calls",
+    "waits_for_the_same",
     "with_waiting",
 ]
 
@@ -32,8 +33,18 @@ _RATE_LIMITED = "rate_limit_exceeded"
 
 def waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
     """Return the tool calls without an output that the run waits for."""
-    waits = snapshot.run is not None and snapshot.state is State.AWAITING_TOOLS
-    return tuple(call for call in snapshot.calls if call.output is None) if waits else ()
+    return tuple(snapshot.calls.open.values()) if _waits_for_tools(snapshot) else ()
+
+
+def asking_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
+    """Return those of the `waiting_calls` about which a person must decide."""
+    if not snapshot.calls.staged or not _waits_for_tools(snapshot):
+        return ()
+    return tuple(call for call in snapshot.calls.staged.values() if call.waits_for_a_person)
+
+
+def _waits_for_tools(snapshot: Snapshot) -> bool:
+    return snapshot.run is not None and snapshot.state is State.AWAITING_TOOLS
 
 
 def _announced(kind: type[_Asked], snapshot: Snapshot, calls: Iterable[ToolCall]) -> tuple[_Asked, ...]:
@@ -64,23 +75,34 @@ def open_approvals(
     """
     decisions = (each for each in commands if isinstance(each, inputs.ApproveToolCall | inputs.DenyToolCall))
     decided = {each.tool_call_id for each in decisions}
-    calls = (call for call in waiting_calls(snapshot) if call.waits_for_a_person and call.id not in decided)
+    calls = (call for call in asking_calls(snapshot) if call.id not in decided)
     return _announced(events.ToolApprovalRequested, snapshot, calls)
 
 
 def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
     """Return whether every open call waits for a person."""
-    calls = waiting_calls(snapshot)
-    return bool(calls) and all(call.waits_for_a_person for call in calls)
+    asking = asking_calls(snapshot)
+    return bool(asking) and len(asking) == len(snapshot.calls.open)
 
 
-def waited_for(snapshot: Snapshot) -> tuple[str, ...]:
-    """Return a value that identifies what the thread waits for. Equal values mean the same wait; () means no wait."""
+def waits_for_the_same(before: Snapshot, after: Snapshot) -> bool:
+    """Return whether both snapshots wait for the same thing, or both for nothing."""
+    if _thing(before) != _thing(after):
+        return False
+    if after.run is None or before.run is None or before.run.calls is after.run.calls:
+        return True
+    old, new = before.run.calls, after.run.calls
+    stages = [{call.id: call.stage for call in calls.staged.values()} for calls in (old, new)]
+    return stages[0] == stages[1] and old.open.keys() == new.open.keys()
+
+
+def _thing(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what the thread waits for, without the calls of its run; () if it waits for nothing."""
     if snapshot.settled:
         return ()
     run, owed, turn = snapshot.run, snapshot.outbox.owed, snapshot.outbox.turn
     if run is not None:
-        return (snapshot.state, run.id, *(f"{call.id} {call.stage}" for call in run.calls if call.output is None))
+        return (snapshot.state, run.id)
     if owed is not None and turn is not None:
         return ("creation", turn.run_key)
     if snapshot.cursor.reading is not None:
@@ -95,10 +117,10 @@ def with_waiting(before: Snapshot, after: Snapshot, at: float) -> Snapshot:
     """
     if after.run is before.run and after.state is before.state is State.RUNNING and after.waiting is not None:
         return after  # between two polls
-    thing = waited_for(after)
-    if thing == waited_for(before) and (after.waiting is None) is not bool(thing):
+    waits = bool(_thing(after))
+    if (after.waiting is None) is not waits and waits_for_the_same(before, after):
         return after
-    waiting = Waiting(since=at) if thing else None
+    waiting = Waiting(since=at) if waits else None
     return after if waiting == after.waiting else attrs.evolve(after, waiting=waiting)
 
 

@@ -22,6 +22,7 @@ from gpt_agent_fsm.machine.snapshot import (
     Waiting,
 )
 from gpt_agent_fsm.machine.states import State
+from gpt_agent_fsm.machine.tool_calls import NO_CALLS, ToolCalls
 from gpt_agent_fsm.settings import Settings
 
 __all__ = ["WorkingCopy"]
@@ -154,18 +155,13 @@ class WorkingCopy:
         return self.outbox.owed
 
     @property
-    def calls(self) -> tuple[ToolCall, ...]:
+    def calls(self) -> ToolCalls:
         """The known tool calls of `run`.
 
         If there is no run, the known tool calls of `left`, the run that the library stopped following.
         """
         known = self.run or self.left
-        return () if known is None else known.calls
-
-    @property
-    def open_calls(self) -> list[str]:
-        """The ids of the calls that have no output yet."""
-        return [call.id for call in self.calls if call.output is None]
+        return NO_CALLS if known is None else known.calls
 
     @property
     def token_limit(self) -> int | None:
@@ -233,11 +229,9 @@ class WorkingCopy:
         """Set the owed run, which the library must still create. None means that there is none."""
         self.outbox = attrs.evolve(self.outbox, owed=owed)
 
-    def with_calls(self, calls: tuple[ToolCall, ...]) -> None:
-        """Replace the tool calls of `run`.
-
-        If there is no run, replace the tool calls of `left`, the run that the library stopped following.
-        """
+    def with_call(self, call: ToolCall) -> None:
+        """Replace the known tool call with the same id."""
+        calls = self.calls.replace(call)
         if self.run is not None:
             self.run = attrs.evolve(self.run, calls=calls)
         else:

@@ -23,8 +23,10 @@ from gpt_agent_fsm.events import Event, HostedToolUsed, ToolApprovalRequested, T
 from gpt_agent_fsm.events.parts import Part
 from gpt_agent_fsm.machine.effects import CreateRun, GetLatestRun, PostMessage, Request
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.queue import EMPTY, Queue, QueuedMessage
 from gpt_agent_fsm.machine.snapshot import Snapshot
+from gpt_agent_fsm.machine.tool_calls import ToolCalls, as_tool_calls
 
 __all__ = [
     "SNAPSHOT_VERSION",
@@ -75,6 +77,11 @@ def _make_converter() -> MsgspecJsonConverter:
     converter.register_structure_hook(
         Request | None,
         lambda value, _: None if value is None else converter.structure(value, Request),  # type: ignore[arg-type]
+    )
+    write_call, read_call = converter.get_unstructure_hook(ToolCall), converter.get_structure_hook(ToolCall)
+    converter.register_unstructure_hook(ToolCalls, lambda calls: [write_call(call) for call in calls])
+    converter.register_structure_hook(
+        ToolCalls, lambda value, _: as_tool_calls([read_call(each, ToolCall) for each in value])
     )
     # The queue is stored as separate rows.
     converter.register_unstructure_hook(

@@ -164,7 +164,7 @@ def test_the_question_is_announced_with_the_arguments():
     )
     assert [call.id for call in open_approvals(story.snapshot)] == [ONE]
     assert [call.id for call in open_calls(story.snapshot)] == [MEASURE.id]
-    assert story.snapshot.calls[0].asked_at == 5.0
+    assert story.snapshot.calls.by_id[ONE].asked_at == 5.0
 
 
 def test_a_question_is_asked_once():

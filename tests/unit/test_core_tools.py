@@ -382,7 +382,7 @@ def test_each_round_has_all_its_attempts():
 
 def test_the_calls_of_a_rate_limited_run_are_forgotten():
     story = awaiting().tell(due, rate_limit())
-    assert story.snapshot.calls == ()
+    assert not story.snapshot.calls
     assert story.tell(output(LOCATE)).ignored == "no run waits for it"
 
 

@@ -1,5 +1,7 @@
 """The thing that a thread waits for, its last failure, and the announcement of a long wait."""
 
+import itertools
+
 import attrs
 import pytest
 
@@ -7,7 +9,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine.objects import Failure
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.machine.snapshot import Waiting
-from gpt_agent_fsm.machine.waits import open_calls, waited_for, with_waiting
+from gpt_agent_fsm.machine.waits import open_calls, waits_for_the_same, with_waiting
 from tests.story import (
     LOCATE,
     MEASURE,
@@ -48,13 +50,14 @@ NOT_SETTLED = [posting, creating, polling, awaiting, submitting, rate_limited, r
 
 @pytest.mark.parametrize("at_rest", [idle, failed, parked])
 def test_a_thread_at_rest_waits_for_nothing(at_rest):
-    assert waited_for(at_rest().snapshot) == ()
+    assert waits_for_the_same(idle().snapshot, at_rest().snapshot)
+    assert with_waiting(idle().snapshot, at_rest().snapshot, 5.0).waiting is None
 
 
 def test_each_kind_of_wait_is_a_wait_for_another_thing():
-    things = {waited_for(make().snapshot) for make in NOT_SETTLED}
-    assert len(things) == len(NOT_SETTLED)
-    assert () not in things
+    snapshots = [make().snapshot for make in (idle, *NOT_SETTLED)]
+    assert not any(waits_for_the_same(*pair) for pair in itertools.combinations(snapshots, 2))
+    assert all(waits_for_the_same(each, each) for each in snapshots)
 
 
 @pytest.mark.parametrize(
@@ -69,9 +72,9 @@ def test_each_kind_of_wait_is_a_wait_for_another_thing():
 )
 def test_attempts_do_not_change_what_it_waits_for(story):
     made, told = story()
-    before = waited_for(made.snapshot)
+    before = made.snapshot
     for input_ in told:
-        assert waited_for(made.tell(input_).snapshot) == before
+        assert waits_for_the_same(before, made.tell(input_).snapshot)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +89,8 @@ def test_attempts_do_not_change_what_it_waits_for(story):
 )
 def test_progress_changes_what_it_waits_for(make, told):
     story = make()
-    before = waited_for(story.snapshot)
-    assert waited_for(story.tell(told).snapshot) != before
+    before = story.snapshot
+    assert not waits_for_the_same(before, story.tell(told).snapshot)
 
 
 def test_a_wait_begins_when_the_thing_changes_and_is_kept_until_then():

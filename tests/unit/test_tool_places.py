@@ -122,6 +122,27 @@ def test_the_call_that_waited_longest_gets_the_next_place_and_waiting_costs_no_t
     assert is_free(world)
 
 
+def test_a_thread_with_many_calls_takes_turns_with_the_other_threads():
+    ran = []
+    world = BusyWorld(make_work(ran))
+    world.plan(a=[Call(tuple(("work", f'{{"name":"a{number}"}}') for number in range(1, 5)))], b=[BOTH])
+    world.talk()
+    assert len(world.jobs._queue) == 2
+    world.end_all()
+    assert ran == ["a1", "a2", "a1", "a3", "a2", "a4"]
+    assert is_free(world)
+
+
+def test_all_free_places_are_taken_although_one_call_of_a_thread_waits_in_line():
+    world = BusyWorld(make_work([]))
+    world.plan(a=[Call(tuple(("work", f'{{"name":"a{number}"}}') for number in range(1, 6)))], b=[ONE])
+    world.talk()
+    world.jobs._limit = 3
+    world.end_one()
+    assert len(world.held) == 3
+    assert len(world.jobs._queue) == 1
+
+
 def test_a_call_that_asks_again_comes_after_the_calls_that_wait():
     ran = []
     world = BusyWorld(make_work(ran))

@@ -20,7 +20,7 @@ MAX_ROUNDS = "max_tool_rounds"
 
 
 def _call(copy: WorkingCopy, call_id: str) -> ToolCall:
-    return next(call for call in copy.calls if call.id == call_id)
+    return copy.calls.by_id[call_id]
 
 
 def _run_id(copy: WorkingCopy) -> str:

@@ -193,12 +193,12 @@ def _end_turn(copy: WorkingCopy) -> None:
 
 def change_call(copy: WorkingCopy, call_id: str, **changes: Any) -> None:  # noqa: ANN401 - any fields
     """Change one of the known tool calls."""
-    copy.with_calls(tuple(attrs.evolve(call, **changes) if call.id == call_id else call for call in copy.calls))
+    copy.with_call(attrs.evolve(copy.calls.by_id[call_id], **changes))
 
 
 def close_approvals(copy: WorkingCopy) -> None:
     """Close the open approvals, because the run has ended. Announce each of them as denied."""
-    for call in copy.calls:
+    for call in copy.calls.staged.values():
         if call.waits_for_a_person:
             copy.events.append(events.ToolDenied(id=call.id, thread_id=copy.thread_id, reason="run ended"))
             change_call(copy, call.id, stage=CallStage.OPEN)
@@ -209,7 +209,7 @@ def note_end(copy: WorkingCopy, run_id: str) -> None:
     close_approvals(copy)
     server = copy.server
     copy.server = attrs.evolve(server, ended_run_ids=(*server.ended_run_ids, run_id)[-_ENDS_REMEMBERED:])
-    remember_calls(copy, [call.id for call in copy.calls])
+    remember_calls(copy, list(copy.calls.by_id))
 
 
 def remember_calls(copy: WorkingCopy, call_ids: Sequence[str]) -> None:

@@ -179,7 +179,7 @@ def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
     """Follow this run. If its calls are already known, keep them with their outputs."""
     left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
-    continued = bool(calls) and calls.issubset(call.id for call in copy.calls)
+    continued = bool(calls) and calls <= copy.calls.by_id.keys()
     same = left is not None and (left.id == run.id or continued)
     live = LiveRun(
         id=run.id,
@@ -226,7 +226,7 @@ def _outputs_did_arrive(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
     They have arrived if the run no longer needs tools.
     """
-    return bool(copy.calls) and not copy.open_calls and not run_needs_tools(copy, fact)
+    return bool(copy.calls) and not copy.calls.open and not run_needs_tools(copy, fact)
 
 
 def poll_run(copy: WorkingCopy, _: inputs.Input) -> None:

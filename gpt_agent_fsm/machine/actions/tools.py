@@ -47,11 +47,11 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
             known = _new_call(copy, fact.run.id, call)
         if known is not None:
             waiting[call.id] = known
-    remember_calls(copy, [call.id for call in copy.calls if call.id not in waiting])
+    remember_calls(copy, [call_id for call_id in copy.calls.by_id if call_id not in waiting])
     copy.run = attrs.evolve(
         copy.live_run,
         handle=fact.run.handle,
-        calls=tuple(waiting.values()),
+        calls=waiting.values(),
         rounds=rounds,
         outputs_accepted=False,
         stale_polls=0,
@@ -91,12 +91,7 @@ def record_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> None:
     copy.unpark()
     run = copy.run or copy.left
     assert run is not None  # noqa: S101 - the guard has found the call
-    copy.with_calls(
-        tuple(
-            _record(copy, run.id, call, command.output) if call.id == command.tool_call_id else call
-            for call in run.calls
-        )
-    )
+    copy.with_call(_record(copy, run.id, copy.calls.by_id[command.tool_call_id], command.output))
 
 
 def record_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> None:

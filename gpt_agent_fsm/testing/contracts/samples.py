@@ -16,7 +16,9 @@ import attrs
 from gpt_agent_fsm.events import Event
 from gpt_agent_fsm.machine.effects import Request
 from gpt_agent_fsm.machine.inputs import Command
+from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.snapshot import Pending, Snapshot
+from gpt_agent_fsm.machine.tool_calls import ToolCalls, as_tool_calls
 
 __all__ = ["LONG", "ODD_TEXTS", "every_command", "every_event", "every_snapshot"]
 
@@ -51,6 +53,8 @@ def _value(kind: Any, numbers: Iterator[int]) -> Any:  # noqa: ANN401, PLR0911 -
         return True
     if kind in (int, float):
         return kind(next(numbers)) + kind(0.25)
+    if kind is ToolCalls:
+        return as_tool_calls(_value(tuple[ToolCall, ...], numbers))
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _value(next(each for each in arguments if each is not NoneType), numbers)
