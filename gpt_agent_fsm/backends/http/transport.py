@@ -21,7 +21,7 @@ from gpt_agent_fsm.backends.http.checks import Proxy
 from gpt_agent_fsm.backends.http.connection import Adapter, ask
 from gpt_agent_fsm.backends.http.reading import interrupt
 from gpt_agent_fsm.backends.http.short_way import ShortAnswer
-from gpt_agent_fsm.backends.http.turns import Turns
+from gpt_agent_fsm.backends.http.turns import Turns, paused
 from gpt_agent_fsm.backends.http.watchers import http_client_is_watched, requests_is_watched, urllib3_is_watched
 from gpt_agent_fsm.forks import Origin
 
@@ -68,15 +68,19 @@ class Incoming:
             length = self._raw.length_remaining if self._response is self._raw else None
             if length is not None and length <= limit and "content-encoding" not in self.headers:
                 return self._raw.read()
-            pieces, size = [], 0
-            for piece in self._pieces():
-                pieces.append(piece)
-                size += len(piece)
-                if size > limit:
-                    break
-            return b"".join(pieces)
+            with paused():
+                return self._read_pieces(limit)
         finally:
             self.close()
+
+    def _read_pieces(self, limit: int) -> bytes:
+        pieces, size = [], 0
+        for piece in self._pieces():
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                break
+        return b"".join(pieces)
 
     def read_piece(self) -> bytes:
         """Wait for more of the decompressed body, and return it. Return b"" at the end."""
@@ -194,8 +198,9 @@ class Transport:
             if type(adapter) is Adapter and not requests_is_watched(session):
                 return self._open(session, adapter, request, seconds)
             request = self.prepared(request)
-        return Incoming(
-            session.send(
+        # Adapters and tools of others may wait for the network, or for anything else.
+        with paused():
+            response = session.send(
                 request,
                 # A timeout of zero would raise another error.
                 timeout=max(seconds, 0.001),
@@ -204,7 +209,7 @@ class Transport:
                 verify=self._verify,
                 stream=True,
             )
-        )
+        return Incoming(response)
 
     def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
         exchange.prepare(request.method)

@@ -2,6 +2,7 @@
 
 import functools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -10,6 +11,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
+from gpt_agent_fsm.backends.http import turns
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import CallLimits, SystemClock
 from tests.backends.conftest import http as answer
@@ -134,6 +136,33 @@ def test_a_mounted_adapter_sends_the_requests(server, connect, prefix):
     session_of(backend).mount(server.base_url if prefix == "base_url" else prefix, mounted)
     assert backend.create_thread(timeout=5) == "thread_of_the_server"
     assert len(mounted.sent) == 1
+
+
+class Meeting(HTTPAdapter):
+    """An adapter in which two requests wait for each other, before and while their answers are read."""
+
+    def __init__(self, meeting):
+        super().__init__()
+        self.meeting = meeting
+
+    def send(self, *args, **kwargs):
+        self.meeting.wait()
+        response = super().send(*args, **kwargs)
+        read = response.iter_content
+        response.iter_content = lambda *size: self.meeting.wait() is None or read(*size)
+        return response
+
+
+def test_requests_that_wait_in_a_mounted_adapter_do_not_hold_each_other_up(server, connect, monkeypatch):
+    monkeypatch.setattr(turns, "_PATIENCE", 600.0)
+    backend, meeting = connect(server.base_url), threading.Barrier(2, timeout=30)
+
+    def create(_):
+        session_of(backend).mount("http://", Meeting(meeting))
+        return backend.create_thread(timeout=60)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(create, range(2))) == ["thread_of_the_server"] * 2
 
 
 @pytest.mark.parametrize("where", [(requests.Session, "send"), (HTTPAdapter, "send")])
