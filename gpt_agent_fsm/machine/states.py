@@ -20,7 +20,7 @@ class State(StrEnum):
     @property
     def run_in_progress(self) -> bool:
         """True while a run is active, or will be started again without a new message."""
-        return self not in (State.IDLE, State.FAILED)
+        return self not in RESTING
 
 
 ANY = tuple(State)
