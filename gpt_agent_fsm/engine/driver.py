@@ -215,6 +215,11 @@ class Driver:
         """True while there is unfinished work or an unannounced event."""
         return not (self.is_quiet() and self.snapshot.settled and self.announcer.is_done)
 
+    @property
+    def outlook(self) -> str:
+        """See `Ledger.outlook`."""
+        return self._ledger.outlook
+
     def withdraw(self) -> None:
         """Stop a driver that has not begun, and remove its traces from the data that drivers share."""
         self.stop("not_connected")
@@ -436,8 +441,6 @@ class Driver:
             self._left = True
         if self._context.shared is not None:
             log.debug("%s: let go (%s)", self.thread_id, self.stop_reason)
-        elif not self.snapshot.settled or not self.is_quiet():
-            log.warning("%s: stopped (%s) with work left; %s", self.thread_id, self.stop_reason, self._ledger.outlook)
         self.announcer.announce_end(events.AgentStopped(thread_id=self.thread_id, reason=str(self.stop_reason)))
         self._ledger.close()
         self._context.gate.forget(self)

@@ -18,6 +18,7 @@ from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.context import shared_context
 from gpt_agent_fsm.engine.driver import Driver
 from gpt_agent_fsm.engine.gate import Gate
+from gpt_agent_fsm.engine.leavers import Leavers
 from gpt_agent_fsm.engine.ownership import SoleOwner
 from gpt_agent_fsm.engine.protocols import (
     AgentHandle,
@@ -106,9 +107,8 @@ class Roster:
         self._shifts: dict[str, Shift] = {}
         self._announced: set[str] = set()
         """The threads that have no driver now, but whose open calls a driver of this roster has announced."""
-        self._leaving: dict[str, Shift] = {}
-        """The stopped drivers whose last tick has not ended. If the thread of such a driver already has a next driver,
-        the next driver is in `_shifts` and waits until that tick has ended."""
+        self._leaving = Leavers(is_shared=self._context.shared is not None)
+        """If the thread of such a driver already has a next driver, the next driver is in `_shifts`, and waits."""
 
     # --- who drives -----------------------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ class Roster:
         If the result is True, the waiting driver now has the lease of its thread.
         """
         with self._lock:
-            if driver.thread_id in self._leaving:
+            if self._leaving.get(driver.thread_id) is not None:
                 return False
         if driver.lease is None:
             try:
@@ -352,7 +352,7 @@ class Roster:
             if shift is None or shift.driver is not found:
                 return
             del self._shifts[found.thread_id]
-            self._leaving.setdefault(found.thread_id, shift)
+            self._leaving.add(shift)
             found.stop(reason, taken)
             if taken is None and found.snapshot.state is State.AWAITING_TOOLS:
                 self._announced.add(found.thread_id)
@@ -371,12 +371,14 @@ class Roster:
         # The lease is released before the next driver of the thread claims it.
         self._release(shift.driver)
         with self._lock:
-            if self._leaving.get(thread_id) is shift:
-                del self._leaving[thread_id]
+            self._leaving.remove(shift)
+            reports = self._leaving.take_reports()
             successor = self._shifts.get(thread_id)
             last = self._closed and not self._leaving
         if successor is not None:
             self.scheduler.wake(successor)
+        for report in reports:
+            log.warning("%s", report)
         if last:
             self.release_all()
 
@@ -411,6 +413,9 @@ class Roster:
         """Close the backend and the store. Idempotent, because both `Runtime.close` and `_forget` call this method."""
         with self._lock:
             already, self._use.has_ended = self._use.has_ended, True
+            reports = self._leaving.take_reports(at_end=True)
+        for report in reports:
+            log.warning("%s", report)
         if already:
             return
         self._context.backend.close()

@@ -531,6 +531,35 @@ def test_a_run_in_progress_at_the_end_is_logged_and_an_agent_at_rest_is_not(worl
     assert resting.thread_id not in caplog.text
 
 
+class TakenStore(MemoryStore):
+    """A store that another process may take."""
+
+    is_taken = False
+
+    def commit(self, *args, **kwargs):
+        if self.is_taken:
+            raise errors.StoreTaken("Another process has it.")
+        return super().commit(*args, **kwargs)
+
+
+@pytest.mark.parametrize("reason", ["runtime_closed", "store_taken"])
+def test_thousands_of_unfinished_threads_share_a_line_in_the_log(caplog, reason):
+    store, scheduler = TakenStore(), VirtualScheduler()
+    runtime = Runtime(SimulatedServer(lambda _: [Linger(10**6)]), Settings(), store, scheduler=scheduler)
+    agents = [runtime.start("asst_1") for _ in range(25)]
+    for agent in agents:
+        agent.add_user_message("Hello")
+    scheduler.advance(5)
+    if reason == "store_taken":
+        store.is_taken = True
+        agents[0].cancel_run()
+        scheduler.advance(5)
+    runtime.close()
+    (line,) = [record.getMessage() for record in caplog.records if "with work left" in record.getMessage()]
+    assert sum(agent.thread_id in line for agent in agents) == 10
+    assert f" and 15 more: stopped ({reason}) with work left; " in line
+
+
 class SaysNothing(MemoryStore):
     """Another kind of store, which does not say how long it keeps its data."""
 
