@@ -21,7 +21,7 @@ from gpt_agent_fsm.backends.http.checks import Proxy
 from gpt_agent_fsm.backends.http.connection import Adapter, ask
 from gpt_agent_fsm.backends.http.reading import interrupt
 from gpt_agent_fsm.backends.http.short_way import ShortAnswer
-from gpt_agent_fsm.backends.http.turns import Turns, paused
+from gpt_agent_fsm.backends.http.turns import Turns, give_up
 from gpt_agent_fsm.backends.http.watchers import http_client_is_watched, requests_is_watched, urllib3_is_watched
 from gpt_agent_fsm.forks import Origin
 
@@ -68,19 +68,15 @@ class Incoming:
             length = self._raw.length_remaining if self._response is self._raw else None
             if length is not None and length <= limit and "content-encoding" not in self.headers:
                 return self._raw.read()
-            with paused():
-                return self._read_pieces(limit)
+            pieces, size = [], 0
+            for piece in self._pieces():
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    break
+            return b"".join(pieces)
         finally:
             self.close()
-
-    def _read_pieces(self, limit: int) -> bytes:
-        pieces, size = [], 0
-        for piece in self._pieces():
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                break
-        return b"".join(pieces)
 
     def read_piece(self) -> bytes:
         """Wait for more of the decompressed body, and return it. Return b"" at the end."""
@@ -193,14 +189,16 @@ class Transport:
         The connection shortens the timeout `seconds` to the remaining time. Raises what `requests` or urllib3 raises.
         """
         session = self.session()
+        adapter = session.get_adapter(self._root)
+        is_foreign = type(adapter) is not Adapter or requests_is_watched(session)
+        if is_foreign:
+            give_up()
         if isinstance(request, HttpRequest):
-            adapter = session.get_adapter(self._root)
-            if type(adapter) is Adapter and not requests_is_watched(session):
+            if isinstance(adapter, Adapter) and not is_foreign:
                 return self._open(session, adapter, request, seconds)
             request = self.prepared(request)
-        # Adapters and tools of others may wait for the network, or for anything else.
-        with paused():
-            response = session.send(
+        return Incoming(
+            session.send(
                 request,
                 # A timeout of zero would raise another error.
                 timeout=max(seconds, 0.001),
@@ -209,14 +207,16 @@ class Transport:
                 verify=self._verify,
                 stream=True,
             )
-        return Incoming(response)
+        )
 
     def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
         method, target, body, headers = request.method, before + request.target, request.body, request.headers
         answer = None
-        if not (urllib3_is_watched(pool) or http_client_is_watched()):
+        if urllib3_is_watched(pool) or http_client_is_watched():
+            give_up()
+        else:
             answer = ask(pool, method, target, body, headers, in_pieces=request.asks_for_events)
         if isinstance(answer, ShortAnswer):
             return _Whole(answer)

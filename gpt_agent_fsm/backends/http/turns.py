@@ -11,7 +11,7 @@ import sys
 import threading
 from contextlib import AbstractContextManager, nullcontext
 
-__all__ = ["Turns", "paused"]
+__all__ = ["Turns", "give_up", "paused"]
 
 _PATIENCE = 0.1
 """How many seconds an OS thread waits for its turn. Then it works without one. Turns only save time, so nothing may
@@ -55,9 +55,17 @@ class _Taken:
         _current.turn = self._lock if self._lock.acquire(timeout=_PATIENCE) else None
 
     def __exit__(self, *_: object) -> None:
-        turn, _current.turn = _current.turn, None
-        if turn is not None:
-            turn.release()
+        give_up()
+
+
+def give_up() -> None:
+    """Let other OS threads take their turns for the rest of the `with` block of `Turns.taken`.
+
+    Code of others may wait for the network, or for anything else, and does not say so.
+    """
+    turn, _current.turn = _current.turn, None
+    if turn is not None:
+        turn.release()
 
 
 class paused:  # noqa: N801 - it is used like the functions of `contextlib`

@@ -1,6 +1,7 @@
 """A request goes straight to the connections only if `requests` would treat it in the same way."""
 
 import functools
+import http.client
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import requests
 import requests_mock as mocks
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3 import HTTPConnectionPool
 
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.backends.http import turns
@@ -139,7 +141,8 @@ def test_a_mounted_adapter_sends_the_requests(server, connect, prefix):
 
 
 class Meeting(HTTPAdapter):
-    """An adapter in which two requests wait for each other, before and while their answers are read."""
+    """An adapter in which two requests wait for each other: before they are sent, before their answers are read, and
+    before they are closed."""
 
     def __init__(self, meeting):
         super().__init__()
@@ -148,21 +151,57 @@ class Meeting(HTTPAdapter):
     def send(self, *args, **kwargs):
         self.meeting.wait()
         response = super().send(*args, **kwargs)
-        read = response.iter_content
-        response.iter_content = lambda *size: self.meeting.wait() is None or read(*size)
+        for name in ("iter_content", "close"):
+            setattr(response, name, waiting(self.meeting, getattr(response, name)))
         return response
 
 
-def test_requests_that_wait_in_a_mounted_adapter_do_not_hold_each_other_up(server, connect, monkeypatch):
-    monkeypatch.setattr(turns, "_PATIENCE", 600.0)
-    backend, meeting = connect(server.base_url), threading.Barrier(2, timeout=30)
+def waiting(meeting, function):
+    """Return a function that waits for another call before it calls this one."""
 
-    def create(_):
-        session_of(backend).mount("http://", Meeting(meeting))
+    @functools.wraps(function)
+    def wait(*args, **kwargs):
+        meeting.wait()
+        return function(*args, **kwargs)
+
+    return wait
+
+
+@pytest.fixture
+def create_two(server, connect, monkeypatch):
+    """Create two threads at the same time, while the OS threads would wait for their turns for very long."""
+    monkeypatch.setattr(turns, "_PATIENCE", 600.0)
+    backend = connect(server.base_url)
+
+    def create(adapter):
+        if adapter is not None:
+            session_of(backend).mount("http://", adapter)
         return backend.create_thread(timeout=60)
 
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(create, range(2))) == ["thread_of_the_server"] * 2
+    def create_both(*adapters):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(create, adapters)) == ["thread_of_the_server"] * 2
+
+    return create_both
+
+
+def test_requests_that_wait_in_a_mounted_adapter_do_not_hold_each_other_up(create_two):
+    meeting = threading.Barrier(2, timeout=30)
+    create_two(Meeting(meeting), Meeting(meeting))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (requests.Session, "send"),
+        (HTTPAdapter, "send"),
+        (HTTPConnectionPool, "urlopen"),
+        (http.client.HTTPConnection, "putrequest"),
+    ],
+)
+def test_requests_that_wait_in_a_tool_of_others_do_not_hold_each_other_up(create_two, monkeypatch, owner, name):
+    monkeypatch.setattr(owner, name, waiting(threading.Barrier(2, timeout=30), getattr(owner, name)))
+    create_two(None, None)
 
 
 @pytest.mark.parametrize("where", [(requests.Session, "send"), (HTTPAdapter, "send")])
