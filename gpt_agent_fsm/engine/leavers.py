@@ -10,7 +10,7 @@ from gpt_agent_fsm.engine.shift import Shift
 __all__ = ["Leavers"]
 
 _OF_ALL = ("runtime_closed", "store_taken")
-"""The reasons that stop all drivers of a runtime. There may be thousands of drivers, so they share a line in the log."""
+"""The reasons that stop all drivers of a runtime. There may be thousands, so they share a line in the log."""
 _NAMED = 10
 """The largest number of threads that a line in the log names."""
 

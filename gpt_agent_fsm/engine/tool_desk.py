@@ -76,7 +76,7 @@ _NO_JOBS = frozenset[JobKey]()
 class ToolDesk:
     """Decides about the tool calls of one thread. Only the thread's driver uses it."""
 
-    __slots__ = ("_former_places", "_places", "_starting", "_thread_id", "_tooling", "_waits")
+    __slots__ = ("_former_places", "_in_line", "_places", "_starting", "_thread_id", "_tooling")
 
     def __init__(self, tooling: Tooling, thread_id: str) -> None:
         self._tooling = tooling
@@ -86,9 +86,9 @@ class ToolDesk:
         self._places: frozenset[JobKey] = _NO_JOBS
         """The jobs for which this desk has reserved a place or waits for a place, until `ToolJobs.add` gets them."""
         self._former_places: frozenset[JobKey] = _NO_JOBS
-        """The places before the inputs that are being found now."""
-        self._waits = False
-        """True if one of these inputs needs a place that is not free."""
+        """While inputs are being found: the places from before. After an error, they are kept until the next time."""
+        self._in_line: JobKey | None = None
+        """While inputs are being found: the job of this thread that waits for a place."""
 
     @property
     def has_decided_a_start(self) -> bool:
@@ -114,10 +114,11 @@ class ToolDesk:
         name of the call.
         """
         jobs = self._tooling.jobs.of_thread(self._thread_id)
-        if not jobs and not snapshot.calls and not self._places:
+        self._former_places |= self._places
+        if not jobs and not snapshot.calls and not self._former_places:
             return []
         found, wanted = list[inputs.Input](), set[JobKey]()
-        self._former_places, self._places, self._waits = self._places, self._starting, False
+        self._places, self._in_line = self._starting, None
         for call in self._calls_to_decide(snapshot):
             key = self._key(snapshot, call, call.attempt if call.runs else _RULE)
             if self._tooling.jobs.is_closing and not (call.runs and key in jobs):
@@ -129,6 +130,7 @@ class ToolDesk:
                 wanted.add(key)
         # Calls that still need a place have reserved it again above. Other calls give their places back.
         self._tooling.jobs.give_back(*(self._former_places - self._places))
+        self._former_places = _NO_JOBS
         # Jobs are forgotten only after all inputs are known. Otherwise an error above would lose results of other jobs.
         self._tooling.jobs.forget(*(job for key, job in jobs.items() if key not in wanted))
         return found
@@ -163,15 +165,24 @@ class ToolDesk:
     def _has_place(self, key: JobKey) -> bool:
         """Return whether a job may run now. If not, this thread is woken as soon as the first such job may run.
 
-        Only one job of a thread joins the queue for a place at a time. So a run with thousands of calls costs little
-        and does not keep the functions of other threads waiting until the last of its own has a place.
+        Only one job of a thread waits in line for a place at a time. So a run with thousands of calls costs little, and
+        does not keep the functions of other threads waiting until the last of its own has a place.
         """
-        if self._waits and key not in self._former_places:
+        if self._is_behind(key):
             return False
         self._places |= {key}
-        has_place = self._tooling.jobs.reserve(key)
-        self._waits = self._waits or not has_place
-        return has_place
+        if self._tooling.jobs.reserve(key):
+            return True
+        if self._in_line is not None:
+            # This job has waited longer than the one that has just joined the line.
+            self._places -= {self._in_line}
+            self._tooling.jobs.give_back(self._in_line)
+        self._in_line = key
+        return False
+
+    def _is_behind(self, key: JobKey) -> bool:
+        """Return whether a job does not even join the line, because another job of this thread waits in it."""
+        return self._in_line is not None and key not in self._former_places
 
     # --- a function was started -----------------------------------------------------------------------------
 
@@ -212,6 +223,8 @@ class ToolDesk:
                 yield inputs.SubmitToolOutput(tool_call_id=call.id, output=output)
         elif call.stage is CallStage.APPROVED or tool.approve is False:
             yield from self._start(key, call, is_safe=tool.retry == "safe")
+        elif job is None and callable(tool.approve) and self._is_behind(key):
+            pass  # reading the arguments takes long, and there may be thousands of calls
         elif job is None and (problem := _problem_of(tool, call, self._thread_id)):
             # The arguments are wrong, so the call would fail. Nobody needs to decide about it.
             yield inputs.SubmitToolOutput(tool_call_id=call.id, output=error_output(problem))
@@ -269,8 +282,8 @@ class ToolDesk:
 
     def leave(self) -> None:
         """Release the places that were reserved for functions. This driver will no longer start these functions."""
-        self._tooling.jobs.give_back(*self._places)
-        self._places = _NO_JOBS
+        self._tooling.jobs.give_back(*self._places, *self._former_places)
+        self._places = self._former_places = _NO_JOBS
 
     def _add_job(self, key: JobKey, call: ToolCall, agent: object) -> None:
         tool = self._tooling.find(call.name)

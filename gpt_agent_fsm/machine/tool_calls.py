@@ -21,9 +21,9 @@ class ToolCalls:
 
     Attributes:
         by_id: all calls, by id.
-        open: the calls without an output, by id.
-        staged: the open calls that wait for more than an output, by id. Their function runs, or may run next; a person
-            must decide about them; or the server makes them.
+        open: the calls without an output, by id, in the same order.
+        staged: the open calls that wait for more than an output, by id, in the same order. Their function runs, or may
+            run next; a person must decide about them; or the server makes them.
     """
 
     by_id: Mapping[str, ToolCall]
@@ -47,11 +47,11 @@ class ToolCalls:
 
     def replace(self, call: ToolCall) -> ToolCalls:
         """Return the calls with this one in the place of the call with the same id."""
-        is_open = call.output is None
+        by_id, is_open = {**self.by_id, call.id: call}, call.output is None
         return ToolCalls(
-            {**self.by_id, call.id: call},
-            _with(self.open, call, belongs=is_open),
-            _with(self.staged, call, belongs=is_open and _is_staged(call)),
+            by_id,
+            _changed(self.open, call, by_id, belongs=is_open),
+            _changed(self.staged, call, by_id, belongs=is_open and _is_staged(call)),
         )
 
 
@@ -59,15 +59,19 @@ def _is_staged(call: ToolCall) -> bool:
     return call.by_server or call.stage is not CallStage.OPEN
 
 
-def _with(calls: Mapping[str, ToolCall], call: ToolCall, *, belongs: bool) -> Mapping[str, ToolCall]:
-    """Return these calls with this one, or without it."""
-    if belongs:
-        return {**calls, call.id: call}
-    if call.id not in calls:
+def _changed(
+    calls: Mapping[str, ToolCall], call: ToolCall, every: Iterable[str], *, belongs: bool
+) -> Mapping[str, ToolCall]:
+    """Return these calls with this one, or without it. `every`: the ids of all calls, in their order."""
+    is_known = call.id in calls
+    if not belongs and not is_known:
         return calls
-    rest = dict(calls)
-    del rest[call.id]
-    return rest
+    changed = {**calls, call.id: call}
+    if not belongs:
+        del changed[call.id]
+    elif not is_known:
+        changed = {call_id: changed[call_id] for call_id in every if call_id in changed}
+    return changed
 
 
 def as_tool_calls(calls: Iterable[ToolCall]) -> ToolCalls:

@@ -6,7 +6,7 @@ import pytest
 from gpt_agent_fsm import errors, events, signals, tool
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.testing import Answer, Call
-from tests.unit.tool_worlds import PATIENCE, World
+from tests.unit.tool_worlds import PATIENCE, MoodyServer, World
 
 BOTH = Call((("work", '{"name":"a1"}'), ("work", '{"name":"a2"}')))
 ONE = Call((("work", '{"name":"b1"}'),))
@@ -130,6 +130,78 @@ def test_a_thread_with_many_calls_takes_turns_with_the_other_threads():
     assert len(world.jobs._queue) == 2
     world.end_all()
     assert ran == ["a1", "a2", "a1", "a3", "a2", "a4"]
+    assert is_free(world)
+
+
+def test_of_calls_that_are_approved_last_to_first_one_waits_in_line():
+    ran = []
+    work = make_work(ran, approve=True)
+    world = BusyWorld(work)
+    world.plan(a=[Call(tuple(("work", f'{{"name":"a{number}"}}') for number in range(1, 5)))], b=[ONE])
+    world.talk()
+    first, second = world.agents
+    second.approve(second.open_approvals[0].id)
+    world.scheduler.advance(1)
+    for asked in reversed(first.open_approvals):
+        first.approve(asked.id)
+        world.scheduler.advance(1)
+        assert len(world.jobs._queue) == 1
+    world.end_all()
+    assert ran == ["b1", "a4", "a1", "a2", "a3"]
+    assert is_free(world)
+
+
+class MoodyBusyWorld(BusyWorld):
+    """A busy world whose server sometimes fails to say which functions it knows."""
+
+    def __init__(self, tool, **settings):
+        super().__init__(tool, **settings)
+        self.server.__class__ = MoodyServer
+
+
+@pytest.mark.parametrize("answered", [0, 2])
+def test_an_error_while_calls_are_decided_leaves_no_place_taken(answered):
+    ran = []
+    world = MoodyBusyWorld(make_work(ran))
+    # A handler answers two calls. The next one waits in line behind the function of the other thread.
+    calls = (("by_hand", "{}"), ("by_hand", "{}"), ("work", '{"name":"a1"}'), ("work", '{"name":"a2"}'))
+    world.plan(a=[Call(calls)], b=[ONE])
+    other = world.say("b")
+    agent = world.connect(subscribe=lambda agent, event: None)
+    agent.add_user_message("a")
+    world.scheduler.advance(10)
+    world.agents = [other, agent]
+    asked = [event.id for event in world.of(events.ToolCallRequested) if event.thread_id == agent.thread_id]
+    world.server.fails = True
+    agent.submit_tool_output(asked[answered], "done")
+    world.scheduler.advance(60)
+    assert not world.server.fails
+    for call_id in {*asked[:2]} - {asked[answered]}:
+        agent.submit_tool_output(call_id, "done")
+    world.end_all()
+    assert ran == ["b1", *(["a1"] if answered == 0 else []), "a2"]
+    assert is_free(world)
+
+
+def test_after_such_an_error_the_call_that_waits_in_line_keeps_its_place():
+    ran = []
+    world = MoodyBusyWorld(make_work(ran, approve=True))
+    world.plan(a=[Call((("by_hand", "{}"), ("work", '{"name":"a1"}'), ("work", '{"name":"a2"}')))], b=[ONE])
+    other = world.say("b")
+    other.approve(other.open_approvals[0].id)
+    agent = world.connect(subscribe=lambda agent, event: None)
+    agent.add_user_message("a")
+    world.scheduler.advance(10)
+    world.agents = [other, agent]
+    first, second = agent.open_approvals
+    agent.approve(second.id)
+    world.scheduler.advance(1)
+    world.server.fails = True
+    agent.approve(first.id)
+    world.scheduler.advance(60)
+    world.end_all()
+    assert not world.server.fails
+    assert ran == ["b1", "a2", "a1"]
     assert is_free(world)
 
 
