@@ -77,7 +77,8 @@ class RunError(GptAgentError):
             request failed, this is the code of the `RequestFailed` (`request_failed` if it has none), and the queue
             sends nothing until your next command. Other codes are `rate_limit_exceeded` (no retries are left),
             `invalid_output` (the answer does not have the requested form), `lost` (the run has ended, but its result
-            was not seen), `content_refused`, `budget_exceeded`, `cancelled` and `discarded`.
+            was not seen), `content_refused` (the server will always refuse the message or an option of its run),
+            `budget_exceeded`, `cancelled` and `discarded`.
         message: a text for people. It is never empty.
         thread_id: the id of the thread.
         run_id: the id of the run, or None if there is no run.

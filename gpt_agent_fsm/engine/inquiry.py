@@ -62,6 +62,8 @@ class Inquiry:
         self.is_parked: bool = False
         self._failure: Failure | None = None
         """The failure that parked the queue."""
+        self._is_behind = False
+        """True if the failure concerns an earlier message, so that this message could not be sent."""
 
     # --- on workers ---------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class Inquiry:
             self.is_over = self._error is not None or self._next_turn
             self.is_parked = parked and not self.is_over and self._was_taken_in(waiting)
             if self.is_parked:
-                self._failure = snapshot.failure
+                self._failure, self._is_behind = snapshot.failure, self._waits_behind_another(snapshot)
 
     def _was_taken_in(self, waiting: Iterable[inputs.Command]) -> bool:
         """Return whether the snapshot already contains the message, so that its command no longer waits."""
@@ -167,6 +169,11 @@ class Inquiry:
             return not self._run_ids and (turn is None or turn.key != self.key)
         return self._refusal is not None and all(queued.key != self.key for queued in snapshot.queue)
 
+    def _waits_behind_another(self, snapshot: Snapshot) -> bool:
+        """Return whether an earlier message, or its run, must be sent before this message."""
+        first = snapshot.outbox.turn or next(iter(snapshot.queue), None)
+        return not self._is_posted and first is not None and first.key != self.key
+
     def _fail_without_run(self) -> None:
         if self._refusal is not None:
             self._fail(_CONTENT_REFUSED, self._refusal.message)
@@ -179,10 +186,13 @@ class Inquiry:
         """Raise `RunError` if the queue is still parked, or if the message was discarded."""
         if self._was_discarded:
             then = "The message was not sent, and it was withdrawn."
+            if self._is_behind:
+                about = "An earlier message has failed, and waits for another attempt."
+                then = f"{about} {then} If nobody needs the earlier message, call discard_queue()."
         elif not self.is_parked:
             return
         elif self._is_posted:
-            then = "The message is on the thread, and the next command tries again."
+            then = "The message is on the thread. The next command tries again; discard_queue() gives its run up."
         else:
             then = "The message may have been sent; it stays in the queue, and the next command tries again."
         failure = self._failure or Failure(code=None, message="The queue is parked.")

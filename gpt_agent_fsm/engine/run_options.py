@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal, TypedDict
@@ -9,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from gpt_agent_fsm.errors import unknown_keyword
 from gpt_agent_fsm.tools.output import Output
 
-__all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "check_names", "options_text", "output_of"]
+__all__ = ["RUN_OPTIONS", "STREAM", "RunOptions", "check_names", "options_text", "output_of", "parameters_of"]
 
 STREAM = "stream"
 """The name of an entry in the saved options of a run. The entry is True if the user wants a stream. The backend does
@@ -46,6 +47,14 @@ RUN_OPTIONS = frozenset((*RunOptions.__annotations__, "output"))
 """The names of all options that a backend may support; `output` is the form of the answer."""
 
 
+_PARAMETERS = {
+    "additional_instructions": ("additional_instructions", "instructions"),
+    "max_output_tokens": ("max_output_tokens", "max_completion_tokens"),
+    "output": ("response_format", "text"),
+}
+"""The names of the parameters in which the APIs take an option, if they are not that of the option alone."""
+
+
 def check_names(method: str, options: Iterable[str], others: Iterable[str]) -> None:
     """Raise `TypeError` for an option that a method does not know. `others` are the other keywords of the method."""
     if (error := unknown_keyword(method, options, (*others, *_CHECKS))) is not None:
@@ -80,6 +89,13 @@ def options_text(
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the options of a run cannot be written as JSON: {error}") from None
     return text
+
+
+def parameters_of(run_options: str) -> frozenset[str]:
+    """Return the names of the parameters in which the APIs take these options, in the form of `options_text`."""
+    options = json.loads(run_options) if run_options else ()
+    found = (_PARAMETERS.get(name, (name,)) for name in options if name != STREAM)
+    return frozenset(itertools.chain.from_iterable(found))
 
 
 def output_of(backend: object, assistant_id: str | None) -> Output | None:

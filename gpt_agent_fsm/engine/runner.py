@@ -23,7 +23,7 @@ from gpt_agent_fsm.engine.protocols import (
     ToolOutputsRequest,
 )
 from gpt_agent_fsm.engine.protocols.offers import offers
-from gpt_agent_fsm.engine.run_options import STREAM
+from gpt_agent_fsm.engine.run_options import STREAM, parameters_of
 from gpt_agent_fsm.events.media import IMAGE_REFUSALS
 from gpt_agent_fsm.logs import Log, get_logger, must_propagate
 from gpt_agent_fsm.machine import effects, inputs
@@ -230,9 +230,10 @@ def _meets_a_lock(request: effects.Request, error: errors.ThreadBusy) -> bool:
 
 
 def _is_about_what_was_said(error: errors.ApiError, request: effects.Request) -> bool:
-    """Return whether the server refused the request because of the message's content, and will always refuse it."""
+    """Return whether the server will always refuse the request, because of the message or of an option of its run."""
     param = error.param if isinstance(error, errors.RequestRefused) else None
     root = re.split(r"[.\[]", param or "")[0]
     if isinstance(request, effects.CreateRun):
-        return error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")
+        what_was_said = {"prompt", "input", "content"} | parameters_of(request.run_options)
+        return error.code in _REFUSED_FOR_GOOD or root in what_was_said
     return error.status == 413 or root == "content"

@@ -280,8 +280,8 @@ class RequestRejected(RequestFailure):
     """The server rejected the request. It would reject the same request again.
 
     Attributes:
-        content_refused: True if the server will always refuse the content: the message can never be posted, or no run
-            can ever be created for it.
+        content_refused: True if the server will always refuse the message, or an option of its run. So the message can
+            never be posted, or no run can ever be created for it.
     """
 
     trigger: ClassVar[str] = "request_rejected"

@@ -219,6 +219,25 @@ def test_a_message_that_was_not_sent_is_withdrawn_from_a_parked_queue(world):
     assert [message.content for message in world.server.messages(agent.thread_id)] == ["Again", "You said: Again"]
 
 
+def test_a_message_behind_one_that_has_failed_says_so_and_how_to_give_that_one_up(world):
+    agent = world.connect()
+    create, world.server.create_run = (
+        world.server.create_run,
+        refuse(errors.RequestRefused(400, "bad", "No such thing")),
+    )
+    with pytest.raises(
+        errors.RunError, match=r"is on the thread\. The next command tries again; discard_queue\(\) gives"
+    ):
+        agent.ask("One", timeout=60)
+    with pytest.raises(
+        errors.RunError, match=r"No such thing.* An earlier message has failed.* withdrawn\..* call discard_queue\(\)\."
+    ):
+        agent.ask("Two", timeout=60)
+    world.server.create_run = create
+    agent.discard_queue()
+    assert agent.ask("Three", timeout=60).text == "You said: Three"
+
+
 def test_only_the_own_message_is_withdrawn(world):
     agent = world.connect()
     post, world.server.post_message = world.server.post_message, refuse(errors.AccessDenied(401, "invalid", "No key"))

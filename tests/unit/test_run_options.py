@@ -33,6 +33,21 @@ def test_the_options_of_a_question_reach_its_run_alone(world):
     assert world.server.options(agent.thread_id) == [expected, {}]
 
 
+@pytest.mark.parametrize("api", [AssistantsBackend, ResponsesBackend])
+@pytest.mark.parametrize(
+    ("option", "about"), [({"max_output_tokens": 1}, "tokens"), ({"tool_choice": "required"}, "tool")]
+)
+def test_an_option_that_the_server_refuses_fails_its_message_alone(api, option, about):
+    with LocalServer() as server:
+        assistants = {"assistants": {"asst_1": Assistant("a model")}} if api is ResponsesBackend else {}
+        with Runtime(api(server.base_url, "k", **assistants)) as runtime:
+            agent = runtime.start("asst_1")
+            with pytest.raises(errors.RunError, match=about) as caught:
+                agent.ask("Hello", timeout=PATIENCE, **option)
+            assert caught.value.code == "content_refused"
+            assert agent.ask("Again", timeout=PATIENCE).text
+
+
 def test_options_survive_a_crash_before_the_run_is_created():
     server, store = SimulatedServer(), MemoryStore()
     first = Runtime(server, store=StoreHandle(store), scheduler=VirtualScheduler())

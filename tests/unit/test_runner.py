@@ -1,9 +1,11 @@
 """One request and its result: `perform` returns a fact for anything that a backend does, and never raises."""
 
 import asyncio
+import json
 import logging
 from typing import get_args
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import errors
@@ -193,6 +195,30 @@ def test_a_refusal_says_whether_it_is_about_the_text(error, content_refused):
     fact = outcome_of(error, POST_MESSAGE)
     expected = inputs.RequestRejected(status=error.status, message=str(error), content_refused=content_refused)
     assert fact == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "content_refused"),
+    [
+        ({"max_output_tokens": 1}, "max_output_tokens", True),
+        ({"max_output_tokens": 1}, "max_completion_tokens", True),
+        ({"tool_choice": "required"}, "tool_choice", True),
+        ({"model": "small"}, "model", True),
+        ({"metadata": {"a": "b"}}, "metadata.a", True),
+        ({"additional_instructions": "Be brief"}, "instructions", True),
+        ({"output": {"name": "forecast"}}, "response_format.json_schema.schema", True),
+        ({"output": {"name": "forecast"}}, "text.format.schema", True),
+        ({"model": "small"}, "tool_choice", False),
+        ({"stream": True}, "stream", False),
+        ({}, "max_completion_tokens", False),
+        ({}, "model", False),
+        ({"model": "small"}, None, False),
+    ],
+)
+def test_a_refusal_says_whether_it_is_about_an_option_of_the_run(options, param, content_refused):
+    request = attrs.evolve(CREATE_RUN, run_options=json.dumps(options) if options else "")
+    fact = outcome_of(errors.RequestRefused(400, None, "No.", param=param), request)
+    assert fact == inputs.RequestRejected(status=400, message="No. (HTTP 400)", content_refused=content_refused)
 
 
 @by_operation
