@@ -42,8 +42,8 @@ def _check_wait(name: str, timeout: object) -> None:
     refuse_in_handler(f"{name}() was called")
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
     # The comparisons also refuse NaN, and whole numbers that are too large for a float.
-    if timeout is not None and not (is_number and (timeout < _MAX_WAIT or timeout == math.inf)):  # type: ignore[operator]
-        raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if timeout is not None and not (is_number and (0 <= timeout < _MAX_WAIT or timeout == math.inf)):  # type: ignore[operator]
+        raise ValueError(f"timeout must be a number of seconds of at least 0 or None, not {timeout!r}")
 
 
 class Agent:

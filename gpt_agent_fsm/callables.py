@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["why_not_callable", "why_nothing_runs"]
+__all__ = ["why_it_takes_no_such_call", "why_not_callable", "why_nothing_runs"]
 
 _ANY_CALL = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
@@ -33,8 +33,14 @@ def why_not_callable(given: object, arguments: int, *keywords: str) -> str | Non
     """
     if not callable(given):
         return "it is not callable"
-    if reason := why_nothing_runs(given):
-        return reason
+    return why_nothing_runs(given) or why_it_takes_no_such_call(given, arguments, *keywords)
+
+
+def why_it_takes_no_such_call(given: Callable[..., Any], arguments: int, *keywords: str) -> str | None:
+    """Return why the signature of a callable does not fit a call. Return None if it fits, or cannot be read.
+
+    The call has this number of arguments and these keywords.
+    """
     with contextlib.suppress(Exception):
         signature = _signature(given)
         kinds = {parameter.kind for parameter in signature.parameters.values()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+
 from gpt_agent_fsm.callables import why_not_callable
 from gpt_agent_fsm.engine.protocols import Backend, Store
 from gpt_agent_fsm.engine.protocols.offers import offers
@@ -42,6 +44,14 @@ def optional_text(value: object, name: str) -> str | None:
     return required_text(value, name)
 
 
+_ADVICE = {
+    "backend": "; write AssistantsBackend(...) or ResponsesBackend(...)",
+    "settings": "; write Settings(...)",
+    "store": "; write SQLStore(...) with the URL of a database, such as sqlite:///agents.db",
+}
+"""What to write instead of a text, by the name of the argument."""
+
+
 def check_parts(backend: object, settings: object, store: object) -> None:
     """Raise `TypeError` if an argument of `Runtime` has the wrong type, or is a class instead of an object."""
     for name, value, kind in (
@@ -51,7 +61,8 @@ def check_parts(backend: object, settings: object, store: object) -> None:
     ):
         if isinstance(value, type) or not offers(value, kind):
             what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
-            raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}")
+            advice = _ADVICE[name] if isinstance(value, str | PathLike) else ""
+            raise TypeError(f"Runtime: {name} must be a {kind.__name__}, not {what}{advice}")
 
 
 def check_trace(trace: object) -> None:

@@ -204,6 +204,8 @@ class Driver:
     def explain(self) -> str:
         """See `Agent.explain`."""
         agenda, now = self._agenda, self._context.clock.time()
+        if self.snapshot.settled and not self.is_quiet():
+            return "The thread is about to carry out a command that was accepted."
         return " ".join(explain(self.snapshot, self.settings, now, agenda.due_time, held=agenda.held_by_gate))
 
     def answers(self, name: str) -> bool:

@@ -5,17 +5,21 @@ import os
 from pathlib import Path
 from types import UnionType
 
+from gpt_agent_fsm.callables import why_it_takes_no_such_call
+
 MAX_SECONDS = 1e9
 """The limit for a number of seconds, about 30 years. A time further in the future may not fit into a timestamp."""
 
 
 def check_callable(name: str, value: object, does: str) -> None:
-    """Raise `TypeError` unless the argument is a callable or None.
+    """Raise `TypeError` unless the argument is a callable that takes one argument, or None.
 
     `does` says in the error what the callable does, for example `takes a key`.
     """
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be a callable that {does}, not {value!r:.100}.")
+    if value is not None and (reason := why_it_takes_no_such_call(value, 1)):
+        raise TypeError(f"{name} must be a callable that {does}: {reason}.")
 
 
 def check_type(name: str, value: object, kind: type | UnionType, what: str) -> None:

@@ -108,6 +108,9 @@ class SQLStore:
         self._writer = Writer(self._database, epoch, self._turn)
         self._group = None if read_only else GroupCommit(self._writer.write, _MAX_GROUP, timeout + _GRACE)
 
+    def __repr__(self) -> str:
+        return f"<SQLStore of {self._database.name}>"
+
     @property
     def ends_with_process(self) -> bool:
         """True for a SQLite database in memory, which ends with the process."""

@@ -104,6 +104,21 @@ def test_a_model_has_to_be_callable():
         LocalServer("gpt-4o")
 
 
+@pytest.mark.parametrize("model", [lambda: "Hello", lambda request, more: "Hello"])
+def test_a_model_that_takes_another_number_of_arguments_is_refused_at_once(model):
+    with pytest.raises(TypeError, match=r"A model must be a callable that takes one ModelRequest: .*argument"):
+        LocalServer(model)
+
+
+def test_a_model_may_be_a_generator_function_or_take_further_arguments_with_defaults():
+    def model(request, prefix="You said: "):
+        yield prefix
+        yield request.user_message
+
+    with LocalServer(model):
+        pass
+
+
 def test_a_port_that_is_taken_is_an_os_error_and_leaves_no_os_thread_and_no_file(tmp_path):
     with LocalServer() as server:
         _, threads = threads_of(lambda: refused(OSError, port=server._http.port, database=tmp_path / "new.db"))

@@ -279,8 +279,17 @@ def test_an_agent_may_be_held_weakly_by_blinker(world):
 
 @pytest.mark.parametrize("timeout", ["5", True])
 def test_a_timeout_is_a_number_of_seconds(world, timeout):
-    with pytest.raises(ValueError, match="timeout must be a number of seconds or None"):
+    with pytest.raises(ValueError, match="timeout must be a number of seconds of at least 0 or None"):
         world.connect().wait(timeout=timeout)
+
+
+def test_a_thread_with_a_command_that_no_worker_has_taken_yet_is_not_said_to_be_at_rest(world):
+    agent = world.connect()
+    world.scheduler.settle()
+    agent.add_user_message("Hello")
+    assert agent.explain() == "The thread is about to carry out a command that was accepted."
+    world.scheduler.settle()
+    assert "carry out" not in agent.explain()
 
 
 def test_a_wait_that_times_out_names_the_tool_that_it_waited_for(world):

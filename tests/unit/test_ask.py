@@ -316,7 +316,8 @@ def test_asking_in_a_handler_is_refused(world):
 
 
 @pytest.mark.parametrize(
-    ("content", "timeout"), [("", 1), (" ", 1), (None, 1), ("Hello", "1"), ("Hello", True), ("Hello", math.nan)]
+    ("content", "timeout"),
+    [("", 1), (" ", 1), (None, 1), ("Hello", "1"), ("Hello", True), ("Hello", math.nan), ("Hello", -1)],
 )
 def test_a_wrong_argument_is_refused_and_nothing_is_sent(world, content, timeout):
     agent = world.connect()

@@ -1,7 +1,9 @@
 """Connecting, one agent per thread, stopping, closing."""
 
+import contextlib
 import logging
 import math
+import re
 
 import pytest
 
@@ -597,3 +599,21 @@ def test_at_debug_level_the_machine_is_silent_and_the_library_says_little(world,
 def test_a_store_that_is_none_is_refused():
     with pytest.raises(TypeError, match="store must be a Store, not str"):
         Runtime(SimulatedServer(), store="sqlite:///agents.db")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ({"store": "sqlite:///agents.db"}, r"not str; write SQLStore\(\.\.\.\) with the URL of a database"),
+        ({"backend": "https://example.com/v1"}, r"not str; write AssistantsBackend\(\.\.\.\) or ResponsesBackend"),
+        ({"settings": {"workers": 1}}, "must be a Settings, not dict$"),
+    ],
+)
+def test_a_text_in_place_of_a_part_is_refused_with_what_to_write(arguments, advice):
+    with pytest.raises(TypeError, match=advice):
+        Runtime(**{"backend": SimulatedServer(), **arguments})
+
+
+def test_a_store_says_which_database_it_has(tmp_path):
+    with contextlib.closing(SQLStore(f"sqlite:///{tmp_path}/agents.db")) as store:
+        assert re.fullmatch(r"<SQLStore of .*agents\.db>", repr(store))

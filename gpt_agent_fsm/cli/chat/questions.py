@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import signal
 from collections.abc import Callable
@@ -64,8 +65,9 @@ class Questions:
             case events.ToolCallRequested(id=call_id) | events.ToolApproved(id=call_id):
                 # An approved call also needs an answer from the person if its function is not among the tools of this
                 # chat.
-                if any(call.id == call_id for call in self._agent.open_tool_calls):
-                    self._ask(lambda: self._ask_for_output(call_id))
+                call = next((call for call in self._agent.open_tool_calls if call.id == call_id), None)
+                if call is not None:
+                    self._ask(functools.partial(self._ask_for_output, call))
             case _:
                 pass
 
@@ -81,10 +83,10 @@ class Questions:
             signal.signal(signal.SIGINT, inside)
         self._screen.wait("waiting")
 
-    def _ask_for_output(self, call_id: str) -> None:
-        line = self._answer("  output (JSON or text): ")
-        self._screen.typed(call_id)
-        self._agent.submit_tool_output(call_id, _value(line))
+    def _ask_for_output(self, call: events.ToolCallRequested) -> None:
+        line = self._answer(f"  output of {call.name} (JSON or text): ")
+        self._screen.typed(call.id)
+        self._agent.submit_tool_output(call.id, _value(line))
 
     def _ask_for_approval(self, call: events.ToolApprovalRequested) -> None:
         while True:

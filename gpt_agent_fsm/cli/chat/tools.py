@@ -57,6 +57,8 @@ def _imported(option: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             sentence = f"there is no module {name!r} here or among the installed packages"
+            if name.endswith(".py"):
+                sentence += f"; write {name.removesuffix('.py')!r}, without .py"
         else:
             sentence = f"the module {name!r} needs {error.name!r}, which is not installed"
         raise WrongOption(f"{option}: {sentence}") from error

@@ -61,7 +61,7 @@ def ask(
     except BaseException as error:
         # Even exit() in a model must not end an OS thread of the server.
         logger.warning("The model raised %s", type(error).__name__, exc_info=True)
-        return ModelError("server_error", f"The model raised {type(error).__name__}.")
+        return ModelError("server_error", f"The model raised {type(error).__name__}; the server's log says where.")
     try:
         reply = _as_said(_checked(answer, request), "".join(chunks))
         return (misfit(request, reply) if strict_schemas else None) or reply

@@ -251,7 +251,7 @@ def test_a_call_without_a_function_is_shown_and_a_person_types_its_output(chat, 
     result = chat(*api, *SCRIPT, lines=["How is the weather?", "", typed])
     assert (result.exit_code, result.stdout) == (0, f"It is {output} now.\n")
     assert 'get_weather {"city": "Oslo"}' in result.stderr
-    assert "output (JSON or text)" in result.stderr
+    assert "output of get_weather (JSON or text)" in result.stderr
     assert "->" not in result.stderr
 
 
@@ -288,7 +288,7 @@ def test_a_person_can_cancel_in_place_of_an_answer_and_is_not_asked_about_the_ot
     result = chat(*api, *SCRIPT, lines=["both", "/cancel", "Hello"])
     assert (result.exit_code, result.stdout) == (0, "You said: Hello\n")
     assert "Cancelled." in result.stderr
-    assert result.stderr.count("output (JSON or text)") == 1
+    assert result.stderr.count("output of get_weather (JSON or text)") == 1
 
 
 def test_a_person_can_leave_in_place_of_an_answer(chat):

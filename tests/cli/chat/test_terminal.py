@@ -72,7 +72,7 @@ def test_the_pieces_of_an_answer_are_shown_as_they_come(terminal, api):
 def test_a_person_answers_a_call_and_decides_about_another(terminal):
     chat = terminal(*SCRIPT, "--tools", "shop_tools:refund")
     chat.type("How is the weather?")
-    assert 'get_weather {"city": "Oslo"}' in chat.until(r"output \(JSON or text\):")
+    assert 'get_weather {"city": "Oslo"}' in chat.until(r"output of get_weather \(JSON or text\):")
     chat.type('{"celsius": 21}')
     assert 'It is {"celsius":21} now.' in chat.prompted()
     chat.type("refund")
@@ -131,11 +131,11 @@ def test_ctrl_c_during_an_answer_cancels_the_run_and_returns_to_the_prompt(termi
 def test_ctrl_c_at_a_question_cancels_the_run_and_asks_nothing_more(terminal):
     chat = terminal(*SCRIPT)
     chat.type("both")
-    chat.until(r"output \(JSON or text\):")
+    chat.until(r"output of get_weather \(JSON or text\):")
     chat.press(CTRL_C)
     after = chat.prompted()
     assert "Cancelled." in after
-    assert "output (JSON" not in after.partition("get_time")[2]
+    assert "(JSON or text" not in after.partition("get_time")[2]
     chat.type("Hello")
     assert "You said: Hello" in chat.prompted()
 
@@ -198,13 +198,13 @@ def test_a_person_may_leave_at_the_prompt_and_finds_a_clean_terminal(terminal, k
 def test_a_person_may_leave_at_a_question_and_answers_it_in_the_next_chat(terminal):
     first = terminal(*SCRIPT, "--db", "chat.db")
     first.type("How is the weather?")
-    first.until(r"output \(JSON or text\):")
+    first.until(r"output of get_weather \(JSON or text\):")
     first.press(CTRL_D)
     assert first.ended() == 0
     assert is_clean(first)
     assert "To continue: gpt-agent-fsm chat --script script.yaml --db chat.db" in first.text
     second = terminal(*SCRIPT, "--db", "chat.db", prompt=False)
-    assert "> How is the weather?\n" in second.until(r"output \(JSON or text\):")
+    assert "> How is the weather?\n" in second.until(r"output of get_weather \(JSON or text\):")
     second.type("21")
     assert "It is 21 now." in second.prompted()
     second.press(UP)

@@ -11,6 +11,8 @@ from tests.local.stand_ins import Speaker
 
 REQUEST = ModelRequest("Be kind.", [{"role": "user", "content": "Hello"}], [], "gpt")
 
+LOG = "the server's log says where."
+
 
 def returning(value):
     return ask(lambda _request: value, REQUEST)
@@ -98,7 +100,7 @@ def test_any_exception_of_a_model_is_a_server_error_without_its_details(error, c
         raise error
 
     outcome = ask(model, REQUEST)
-    assert (outcome.code, outcome.message) == ("server_error", f"The model raised {type(error).__name__}.")
+    assert (outcome.code, outcome.message) == ("server_error", f"The model raised {type(error).__name__}; {LOG}")
     assert type(error).__name__ in caplog.text
 
 
@@ -113,7 +115,7 @@ def test_a_log_handler_that_raises_does_not_hide_the_result_from_its_callers(ser
     logger, handler = logging.getLogger("gpt_agent_fsm.local"), Broken()
     logger.addHandler(handler)
     try:
-        assert serve(model).play("Hello")["last_error"]["message"] == "The model raised RuntimeError."
+        assert serve(model).play("Hello")["last_error"]["message"] == f"The model raised RuntimeError; {LOG}"
     finally:
         logger.removeHandler(handler)
     assert "the log service is down" in capsys.readouterr().err
@@ -252,7 +254,7 @@ def test_streamed_text_has_precedence_over_a_reply_that_begins_otherwise():
 def test_a_stream_that_fails_is_an_error_and_so_is_a_piece_that_is_not_text():
     outcome, heard = heard_from("Hel", ModelError("rate_limit_exceeded", "Slow down."))
     assert (outcome.code, heard) == ("rate_limit_exceeded", ["Hel"])
-    assert heard_from("Hel", 7)[0].message == "The model raised TypeError."
+    assert heard_from("Hel", 7)[0].message == f"The model raised TypeError; {LOG}"
 
 
 @pytest.mark.parametrize("last", [Reply("Hello"), ValueError("broken")])

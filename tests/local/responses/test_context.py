@@ -158,7 +158,10 @@ def test_a_failed_response_has_its_error_and_leaves_nothing_in_its_conversation(
     assert failed["error"] == {"code": "rate_limit_exceeded", "message": "Slow down."}
     assert (failed["output"], failed["completed_at"], failed["usage"]) == ([], None, None)
     broken = api.answered("Hello", "failed", conversation=conversation)
-    assert broken["error"] == {"code": "server_error", "message": "The model raised RuntimeError."}
+    assert broken["error"] == {
+        "code": "server_error",
+        "message": "The model raised RuntimeError; the server's log says where.",
+    }
     assert api.items(conversation) == []
     api.answered("Hello", conversation=conversation)
     assert said_in(api.items(conversation)) == ["Hello", "Fine."]
