@@ -7,7 +7,16 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["BROKEN", "announced_arguments", "decision_output", "decode_arguments", "error_output"]
+from gpt_agent_fsm.machine.objects import ToolCall
+
+__all__ = [
+    "BROKEN",
+    "announced_arguments",
+    "decision_output",
+    "decode_arguments",
+    "error_output",
+    "have_equal_arguments",
+]
 
 BROKEN = object()
 """The result of `decode_arguments` for text that is not valid JSON."""
@@ -59,6 +68,18 @@ def announced_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
     """Return the arguments of a tool call for an event. If the text is not valid JSON, return the text itself."""
     value = decode_arguments(text)
     return text if value is BROKEN else value
+
+
+def have_equal_arguments(one: ToolCall, other: ToolCall) -> bool:
+    """Return whether the arguments of two calls are the same JSON value.
+
+    A server may write them anew for each poll, with other spaces or in another order.
+    """
+    if one.arguments == other.arguments:
+        return True
+    values = [decode_arguments(call.arguments) for call in (one, other)]
+    # As texts, because in Python 1 is equal to True.
+    return BROKEN not in values and len({json.dumps(value, sort_keys=True) for value in values}) == 1
 
 
 def error_output(sentence: str) -> str:

@@ -6,8 +6,10 @@ used.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gpt_agent_fsm.machine import effects, inputs
-from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments
+from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments, have_equal_arguments
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel, was_a_submission
 from gpt_agent_fsm.machine.objects import CallStage, Run, ToolCall
 from gpt_agent_fsm.machine.queue import Doubt
@@ -191,11 +193,12 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None for a new call.
 
     Some servers reuse the ids of calls when the run asks for calls again. So the name and the arguments must be equal,
-    too.
+    too. But while a function runs, or a person decides, its call is not over, and no other call can have its id.
     """
     known = copy.calls.by_id.get(call.id)
-    is_equal = known is not None and (known.name, known.arguments) == (call.name, call.arguments)
-    return known if is_equal else None
+    if known is None or known.name != call.name:
+        return None
+    return known if call.id in copy.calls.staged or have_equal_arguments(known, call) else None
 
 
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
@@ -240,8 +243,16 @@ def run_needs_tools(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     if not run_needs_tools(copy, fact):
         return False
-    known = [known_call(copy, call) for call in fact.run.tool_calls]
+    known = [known_call(copy, call) for call in _with_unique_ids(fact.run.tool_calls)]
     return all(call is not None and call.output is not None for call in known)
+
+
+def _with_unique_ids(calls: Iterable[ToolCall]) -> list[ToolCall]:
+    """Return the first call of each id. An output names only the id of its call, so there can be no other output."""
+    first: dict[str, ToolCall] = {}
+    for call in calls:
+        first.setdefault(call.id, call)
+    return list(first.values())
 
 
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
@@ -263,7 +274,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)
-    for call in fact.run.tool_calls:
+    for call in _with_unique_ids(fact.run.tool_calls):
         known = known_call_of_round(copy, call, new_round=new_round)
         answered = known is not None and known.output is not None
         if not answered and (call.by_server or decode_arguments(call.arguments) is not BROKEN):

@@ -139,9 +139,11 @@ class Message:
     def is_worth_publishing(self) -> bool:
         """True if the library should publish the message: it is from the assistant, and has a part or a refusal.
 
-        A message with a key is from the user, because only the library sends keys.
+        A message with a key is from the user, because only the library sends keys. But some servers copy the key of a
+        run to the run's messages.
         """
-        return self.role == "assistant" and self.key is None and bool(self.content or self.parts or self.refusal)
+        is_users = self.key is not None and self.run_id is None
+        return self.role == "assistant" and not is_users and bool(self.content or self.parts or self.refusal)
 
 
 @attrs.frozen(kw_only=True)

@@ -37,10 +37,11 @@ def oldest_first(messages: Sequence[Message], cursor: Cursor) -> tuple[Message, 
 def older_than_run(reading: Reading, cursor: Cursor) -> frozenset[str]:
     """Return the ids of the messages that are listed before the message that the run answers.
 
-    These messages cannot belong to the run.
+    These messages do not belong to the run, unless the server says so.
     """
     messages = oldest_first(reading.messages, cursor)
-    return frozenset(message.id for message in messages[: _position(messages, cursor.posted_since) or 0])
+    before = messages[: _position(messages, cursor.posted_since) or 0]
+    return frozenset(message.id for message in before if message.run_id != reading.run_id)
 
 
 def unread(reading: Reading, cursor: Cursor) -> list[Message]:
@@ -53,12 +54,21 @@ def unread(reading: Reading, cursor: Cursor) -> list[Message]:
     messages = oldest_first(reading.messages, cursor)
     start = _start(messages, cursor)
     if start is not None:
-        messages = messages[start + 1 :]
+        messages = (*_of_the_same_second(messages[:start], messages[start], reading), *messages[start + 1 :])
     elif cursor.start and reading.whole and (reading.own or any(message.run_id for message in messages)):
         own = {message.id for message in reading.own}
         messages = tuple(each for each in messages if each.run_id == reading.run_id or each.id in own)
     heard = [message for message in messages if message.is_worth_publishing]
     return heard + _late(reading, heard)
+
+
+def _of_the_same_second(before: Sequence[Message], at: Message, reading: Reading) -> list[Message]:
+    """Return the messages of the run that are listed before the cursor, but are as old as the message `at` the cursor.
+
+    A server that sorts by time, which it counts in seconds, may list the messages of one second in any order.
+    """
+    same = (each for each in before if each.created_at is not None and each.created_at == at.created_at)
+    return [each for each in same if each.run_id == reading.run_id and at.run_id != reading.run_id]
 
 
 def _late(reading: Reading, heard: Sequence[Message]) -> list[Message]:

@@ -234,6 +234,15 @@ def test_a_decision_is_kept_over_a_poll():
     assert [call.id for call in open_approvals(story.snapshot)] == [ONE]
 
 
+@pytest.mark.parametrize("make", [started, asking], ids=["started", "asking"])
+def test_a_call_that_has_begun_is_the_same_call_whatever_the_server_says_of_its_arguments(make):
+    story = make()
+    before = stage(story)
+    story.tell(due, needs(attrs.evolve(LOCATE, arguments='{"town":"Oslo"}'), MEASURE))
+    assert story.said == []
+    assert stage(story) is before
+
+
 def test_a_person_alone_is_waited_for_if_every_open_call_waits_for_an_approval():
     story = asking()
     assert not only_a_person_is_waited_for(story.snapshot)

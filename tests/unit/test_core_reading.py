@@ -1,5 +1,6 @@
 """Reading answers, the idle timeout, crashes, and impossible inputs."""
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import Image, Text, events
@@ -348,6 +349,30 @@ def test_two_images_of_a_run_that_are_not_listed_are_both_published():
     story = polling().tell(seen(RunStatus.COMPLETED, messages=tuple(images)), page())
     told = [event.parts for event in story.events if isinstance(event, events.AssistantMessageAdded)]
     assert told == [(Image(data=b"0"),), (Image(data=b"1"),)]
+
+
+@pytest.mark.parametrize(("second", "heard"), [(2.0, ["msg_4"]), (1.0, []), (None, [])])
+def test_an_answer_of_the_same_second_that_is_listed_before_the_cursor_is_published(second, heard):
+    late, read = answer("msg_4", created_at=second, run_id="run_2"), answer("msg_2", created_at=2.0, run_id="run_1")
+    story = second_turn().tell(page(late, read, question("msg_3", created_at=2.0)))
+    assert [event.message_id for event in story.events if hasattr(event, "message_id")] == heard
+
+
+def test_a_message_of_the_run_that_a_person_has_read_is_not_published_although_it_is_of_the_same_second():
+    story = second_turn().tell(attrs.evolve(connect, last_message_id="msg_5"))
+    story.tell(
+        page(
+            answer("msg_4", created_at=2.0, run_id="run_2"),
+            answer("msg_5", created_at=2.0, run_id="run_2"),
+            answer("msg_6", created_at=2.0, run_id="run_2"),
+        )
+    )
+    assert [event.message_id for event in story.events if hasattr(event, "message_id")] == ["msg_6"]
+
+
+def test_an_answer_to_which_the_server_has_copied_the_key_of_the_run_is_published():
+    story = reading().tell(page(answer("msg_2", key="k1.1", run_id="run_1")))
+    assert story.only.message_id == "msg_2"
 
 
 def test_a_message_with_our_key_is_not_published_even_if_it_is_listed_as_the_assistants():

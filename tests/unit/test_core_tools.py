@@ -1,5 +1,6 @@
 """Tool calls: requested once, answered together; and outputs that the server does not accept."""
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import events
@@ -372,6 +373,42 @@ def test_a_new_round_of_equal_broken_calls_is_answered_again():
         story.tell(due, needs(BROKEN))
     assert story.said == ["ToolCallOutputRecorded"]
     assert story.state == "submitting"
+
+
+SPELT = ToolCall(id="call_8", name="locate", arguments='{"city":"Oslo","country":"NO"}')
+
+
+@pytest.mark.parametrize("arguments", ['{"country": "NO", "city": "Oslo"}', '{"city":"O\\u0073lo","country":"NO"}'])
+def test_a_call_whose_arguments_the_server_writes_anew_is_the_same_call(arguments):
+    again = attrs.evolve(SPELT, arguments=arguments)
+    story = polling().tell(needs(SPELT, MEASURE), due, needs(again, MEASURE))
+    assert story.said == []
+    story.tell(output(again), output(MEASURE))
+    assert [id_ for id_, _ in story.request.outputs] == ["call_8", "call_2"]
+
+
+@pytest.mark.parametrize("arguments", ['{"city":"Oslo"}', '{"city":"Oslo","country":1}', "{broken", "[]"])
+def test_a_call_with_the_id_of_another_one_and_other_arguments_is_a_new_call(arguments):
+    story = polling().tell(needs(SPELT), due, needs(attrs.evolve(SPELT, arguments=arguments)))
+    assert story.said[0] in ("ToolCallRequested", "ToolCallOutputRecorded")
+
+
+def test_a_number_and_a_truth_value_are_different_arguments():
+    one, true = (ToolCall(id="call_8", name="switch", arguments=text) for text in ('{"on":1}', '{"on":true}'))
+    assert polling().tell(needs(one), due, needs(true)).said == ["ToolCallRequested"]
+
+
+@pytest.mark.parametrize("trouble", [delayed(), unknown()], ids=["delayed", "unknown"])
+def test_of_two_calls_with_one_id_the_first_is_answered_and_nothing_waits_for_the_other(trouble):
+    other = attrs.evolve(LOCATE, arguments='{"city":"Rome"}')
+    story = polling().tell(needs(LOCATE, other))
+    assert story.said == ["ToolCallRequested"]
+    story.tell(output(LOCATE), trouble)
+    for _ in range(10):
+        if isinstance(story.request, effects.SubmitToolOutputs) and not story.snapshot.has_waiting_request:
+            break
+        story.tell(due, *([] if story.snapshot.has_waiting_request else [needs(LOCATE, other)]))
+    assert story.request.outputs == (("call_1", "1"),)
 
 
 def test_each_round_has_all_its_attempts():
