@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import attrs
@@ -46,7 +47,7 @@ class Tail:
     @property
     def open(self) -> tuple[Item, ...]:
         """The items of the last run that need an answer from the client and have none."""
-        return self.unanswered(self.items)
+        return self._open_among(self.items)
 
     def asks_for_more_than(self, calls: Collection[str]) -> bool:
         """Return whether the last run needs an answer to an item whose id is not among `calls`."""
@@ -55,7 +56,28 @@ class Tail:
     @property
     def left_open(self) -> tuple[Item, ...]:
         """The items from before the last run that need an answer and have none. Nobody will answer them."""
-        return self.unanswered(self.before)
+        return self._open_among(self.before)
+
+    def _open_among(self, items: Sequence[Item]) -> tuple[Item, ...]:
+        every_open = {id(item) for item in self._every_open}
+        return tuple(item for item in items if id(item) in every_open)
+
+    @property
+    def _every_open(self) -> tuple[Item, ...]:
+        """The items of the tail that need an answer from the client and have none.
+
+        Some servers count the ids of calls from 0 in each round of calls. If an id occurs several times, only an answer
+        that follows the item is its answer.
+        """
+        every = (*self.before, *self.items)
+        times = Counter(item.asked_id for item in asking(every))
+        answers = {item.answered_id: place for place, item in enumerate(every) if item.answered_id is not None}
+        return tuple(
+            item
+            for place, item in enumerate(every)
+            if item.closing is not None
+            and (item.asked_id not in answers or (times[item.asked_id] > 1 and answers[item.asked_id] < place))
+        )
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
         """Return those of `items` that need an answer from the client and have none in the tail."""
@@ -72,8 +94,9 @@ class Tail:
 
     @property
     def answered(self) -> set[str | None]:
-        """The ids of the items that the client has answered."""
-        return {item.answered_id for item in (*self.before, *self.items)} - {None}
+        """The ids of the items that the client has answered. If an id occurs several times, its newest item counts."""
+        answered = {item.answered_id for item in (*self.before, *self.items)}
+        return answered - {None, *(item.asked_id for item in self._every_open)}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
         """Return whether the assistant has answered the last message and the tool outputs with the ids `outputs`.
@@ -81,15 +104,27 @@ class Tail:
         If it is unknown which outputs were sent, `outputs` is None. In this case, the result is False while a call has
         no output.
         """
-        spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
-        ready = all(item.status != "in_progress" for item in self.items)
         if outputs is None and self.open:
             return False
-        return ready and self.answered.issuperset(outputs or ()) and any(spoken)
+        return self._has_spoken and self.answered.issuperset(outputs or ())
+
+    @property
+    def _has_spoken(self) -> bool:
+        """True if the assistant has said something, or has asked for something, after the last answer of the client."""
+        spoken = (item.closing is not None or item.role == "assistant" for item in self._last_turn)
+        return all(item.status != "in_progress" for item in self.items) and any(spoken)
 
     def has_outputs_of(self, run: Run) -> bool:
         """Return whether a run has continued, that is, whether one of the calls that it waited for has an output."""
-        return not self.answered.isdisjoint(call.id for call in run.tool_calls)
+        return any(self._has_output(call) for call in run.tool_calls)
+
+    def _has_output(self, call: ToolCall) -> bool:
+        every = (*self.before, *self.items)
+        same = [place for place, item in enumerate(every) if item.closing is not None and item.asked_id == call.id]
+        equal = [place for place in same if _is_equal(every[place].to_call(), call)]
+        # If another call has the id, only an output that follows the call is its output.
+        since = (equal or same)[-1] if len(same) > 1 else -1
+        return any(item.answered_id == call.id for item in every[since + 1 :])
 
     def without(self, items: Sequence[Item]) -> Tail:
         """Return the tail without these items."""
@@ -136,9 +171,14 @@ class Tail:
         Return None if the conversation continued without this run.
         """
         asked = {call.id for call in run.tool_calls}
-        if asked & {call.id for call in calls_of(self.before)}:
-            return None
         # Calls that are not listed yet change nothing, because the response itself contains its calls.
         listed = asked & {call.id for call in calls_of(self.items)}
-        is_past = self.was_ended or self.has_answered(listed)
+        if not listed and asked & {call.id for call in calls_of(self.before)}:
+            return None
+        has_continued = all(self._has_output(call) for call in run.tool_calls if call.id in listed)
+        is_past = self.was_ended or (self._has_spoken and has_continued)
         return self.to_run(run.id, run.key) if listed and is_past else run
+
+
+def _is_equal(one: ToolCall | None, other: ToolCall) -> bool:
+    return one is not None and (one.name, one.arguments) == (other.name, other.arguments)

@@ -19,17 +19,20 @@ _MAX_PAGES = 1000
 
 
 class ListOrder:
-    """Finds out once whether a server always lists the oldest first. Safe to use from any OS thread.
+    """Finds out whether a server always lists the oldest first. Safe to use from any OS thread.
 
     Args:
         are_oldest_first: a function that returns whether entries are listed oldest first; None if the entries do not
             show it. If it returns True or None for a list that was requested newest first, the list is also requested
-            oldest first. If both lists have the same order, the server ignores the requested order.
+            oldest first. If both lists have the same order, the server ignores the requested order. But entries that do
+            not show their order prove nothing about other lists: a server that sorts by time may list the entries of
+            one second in the same order both times.
     """
 
     def __init__(self, are_oldest_first: Callable[[Sequence[Any]], bool | None]) -> None:
         self._are_oldest_first = are_oldest_first
         self._is_ignored: bool | None = None
+        """Whether the server ignores the requested order; None if this is not known."""
 
     def newest_first(self, page: P, *, oldest: Callable[[], P], after: Callable[[str], P]) -> P:
         """Return the entries of a list, newest first, even if the server ignores the requested order.
@@ -39,9 +42,15 @@ class ListOrder:
             oldest: a function that requests the first page of the list oldest first. It is called at most once.
             after: a function that requests, newest first, the page after an entry of the list.
         """
-        if self._is_ignored is None and len(page.data) > 1 and self._are_oldest_first(page.data) is not False:
-            self._is_ignored = _have_same_order(page.data, oldest().data)
-        return self._from_the_end(page, after) if self._is_ignored else page
+        are_oldest_first = self._are_oldest_first(page.data) if len(page.data) > 1 else None
+        if are_oldest_first is False:
+            self._is_ignored = False
+        is_ignored = self._is_ignored
+        if is_ignored is None and len(page.data) > 1:
+            is_ignored = _have_same_order(page.data, oldest().data)
+            if are_oldest_first or is_ignored is False:
+                self._is_ignored = is_ignored
+        return self._from_the_end(page, after) if is_ignored else page
 
     @staticmethod
     def _from_the_end(page: P, after: Callable[[str], P]) -> P:

@@ -48,14 +48,52 @@ def test_a_list_that_does_not_look_wrong_costs_no_further_request():
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(("keeps", "newest"), [("order", IDS[::-1][:3]), ("oldest first", IDS[::-1])])
-def test_if_the_entries_show_no_order_the_server_is_asked_about_it_once(keeps, newest):
+@pytest.mark.parametrize(
+    ("keeps", "newest", "questions"), [("order", IDS[::-1][:3], 1), ("oldest first", IDS[::-1], 2)]
+)
+def test_if_the_entries_show_no_order_the_server_is_asked_about_it_until_it_has_kept_it(keeps, newest, questions):
     server, order = Server(IDS, keeps), ListOrder(lambda entries: None)
-    assert server.newest(order) == newest
-    asked = len(server.asked)
-    assert ("asc", None) in server.asked
-    assert server.newest(order) == newest
-    assert len(server.asked) == 2 * asked - 1
+    for _ in range(2):
+        assert server.newest(order) == newest
+    assert server.asked.count(("asc", None)) == questions
+
+
+class SortsByTime(Server):
+    """Keeps the order, but sorts by time: the entries of one second are always listed in the same order."""
+
+    def __init__(self, times):
+        super().__init__([f"id_{number}" for number in range(len(times))], "order")
+        self.times = dict(zip(self.ids, times, strict=True))
+
+    def get(self, order, after=None):
+        self.asked.append((order, after))
+        ids = sorted(self.ids, key=self.times.get, reverse=order == "desc")
+        start = ids.index(after) + 1 if after else 0
+        data = [SimpleNamespace(id=id_, created_at=self.times[id_]) for id_ in ids[start : start + 3]]
+        return Page(data=data, has_more=start + 3 < len(ids))
+
+
+def by_times(entries):
+    first, last = entries[0].created_at, entries[-1].created_at
+    return None if first == last else first < last
+
+
+@pytest.mark.parametrize("shows", [by_times, lambda entries: None], ids=["with times", "without times"])
+def test_entries_of_one_second_prove_nothing_about_other_lists(shows):
+    order = ListOrder(shows)
+    assert SortsByTime([7, 7]).newest(order) == ["id_1", "id_0"]
+    assert SortsByTime([1, 2, 3, 4, 5]).newest(order) == ["id_4", "id_3", "id_2"]
+    assert SortsByTime([1, 2]).newest(order) == ["id_1", "id_0"]
+
+
+def test_a_list_that_is_newest_first_takes_back_what_an_earlier_list_has_shown():
+    order = ListOrder(by_times)
+    wrong = SortsByTime([2, 1])
+    wrong.get = lambda order, after=None: Page(
+        data=[SimpleNamespace(id="a", created_at=1), SimpleNamespace(id="b", created_at=2)], has_more=False
+    )
+    assert wrong.newest(order) == ["b", "a"]
+    assert SortsByTime([1, 2]).newest(order) == ["id_1", "id_0"]
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[:2], IDS[:4]])
