@@ -141,7 +141,10 @@ class ToolDesk:
             return ()
         # Without functions, only handlers answer calls. A run may have thousands of calls.
         calls = snapshot.calls
-        return calls.staged.values() if self._tooling.is_empty else calls.open.values()
+        if self._tooling.is_empty:
+            return calls.staged.values()
+        # Of the calls that the run does not name now, only those whose functions run are of interest.
+        return (*calls.open.values(), *(call for call in calls.staged.values() if call.unlisted and call.runs))
 
     def _about(
         self, snapshot: Snapshot, key: JobKey, call: ToolCall, job: Job | None, is_heard: Callable[[str], bool]

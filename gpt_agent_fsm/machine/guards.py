@@ -292,11 +292,11 @@ def answers_an_open_call(copy: WorkingCopy, command: inputs.SubmitToolOutput) ->
 
 
 def is_the_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> bool:
-    return answers_an_open_call(copy, command) and len(copy.calls.open) == 1
+    return answers_an_open_call(copy, command) and copy.calls.open.keys() == {command.tool_call_id}
 
 
 def _call(copy: WorkingCopy, call_id: str) -> ToolCall | None:
-    return copy.calls.open.get(call_id)
+    return copy.calls.open.get(call_id) or copy.calls.staged.get(call_id)
 
 
 def may_ask_for_approval(copy: WorkingCopy, fact: inputs.AskForApproval) -> bool:
@@ -331,12 +331,17 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     return limit is not None and copy.live_run.rounds >= limit and asks_for_more(copy, fact)
 
 
+def is_in_the_middle_of_a_round(copy: WorkingCopy) -> bool:
+    """Return whether a known call has no output yet. Until then, the run can only name more calls of the same round."""
+    return bool(copy.calls.open or copy.calls.staged)
+
+
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     """Return whether the run asks for a new round of calls.
 
     While earlier calls are open, a further call belongs to the same round as these calls.
     """
-    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or copy.calls.open:
+    if not run_needs_tools(copy, fact) or outputs_have_arrived(copy, fact) or is_in_the_middle_of_a_round(copy):
         return False
     return is_a_new_round(copy, fact) or any(known_call(copy, call) is None for call in fact.run.tool_calls)
 

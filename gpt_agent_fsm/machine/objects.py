@@ -39,6 +39,8 @@ class ToolCall:
         is_safe: True if the call's function may be started again after a crash.
         asked_at: the time at which a person was asked for an approval, in seconds since the epoch; None before that.
         by_server: True if the server itself makes the call, and only asks a person for an approval.
+        unlisted: True if the newest poll of the run does not name the call. The call is kept because it has begun, and
+            a server may leave out a call in one poll and name it again in the next.
     """
 
     id: str
@@ -50,6 +52,12 @@ class ToolCall:
     is_safe: bool = False
     asked_at: float | None = None
     by_server: bool = False
+    unlisted: bool = False
+
+    @property
+    def has_begun(self) -> bool:
+        """True if a function was started, a person was asked, or an output was recorded."""
+        return self.output is not None or self.stage is not CallStage.OPEN
 
     @property
     def waits_for_a_person(self) -> bool:

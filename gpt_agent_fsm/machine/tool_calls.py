@@ -21,9 +21,9 @@ class ToolCalls:
 
     Attributes:
         by_id: all calls, by id.
-        open: the calls without an output, by id, in the same order.
-        staged: the open calls that wait for more than an output, by id, in the same order. Their function runs, or may
-            run next; a person must decide about them; or the server makes them.
+        open: the calls without an output that the run names, by id, in the same order.
+        staged: the calls without an output that wait for more than an output, by id, in the same order. Their function
+            runs, or may run next; a person must decide about them; or the server makes them.
     """
 
     by_id: Mapping[str, ToolCall]
@@ -47,16 +47,20 @@ class ToolCalls:
 
     def replace(self, call: ToolCall) -> ToolCalls:
         """Return the calls with this one in the place of the call with the same id."""
-        by_id, is_open = {**self.by_id, call.id: call}, call.output is None
+        by_id = {**self.by_id, call.id: call}
         return ToolCalls(
             by_id,
-            _changed(self.open, call, by_id, belongs=is_open),
-            _changed(self.staged, call, by_id, belongs=is_open and _is_staged(call)),
+            _changed(self.open, call, by_id, belongs=_is_open(call)),
+            _changed(self.staged, call, by_id, belongs=_is_staged(call)),
         )
 
 
+def _is_open(call: ToolCall) -> bool:
+    return call.output is None and not call.unlisted
+
+
 def _is_staged(call: ToolCall) -> bool:
-    return call.by_server or call.stage is not CallStage.OPEN
+    return call.output is None and (call.by_server or call.stage is not CallStage.OPEN)
 
 
 def _changed(
@@ -79,8 +83,8 @@ def as_tool_calls(calls: Iterable[ToolCall]) -> ToolCalls:
     if isinstance(calls, ToolCalls):
         return calls
     by_id = {call.id: call for call in calls}
-    is_open = {call.id: call for call in by_id.values() if call.output is None}
-    return ToolCalls(by_id, is_open, {call.id: call for call in is_open.values() if _is_staged(call)})
+    is_open = {call.id: call for call in by_id.values() if _is_open(call)}
+    return ToolCalls(by_id, is_open, {call.id: call for call in by_id.values() if _is_staged(call)})
 
 
 NO_CALLS = as_tool_calls(())

@@ -37,7 +37,7 @@ def waiting_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
 
 
 def asking_calls(snapshot: Snapshot) -> tuple[ToolCall, ...]:
-    """Return those of the `waiting_calls` about which a person must decide."""
+    """Return the tool calls about which a person must decide while the run waits for outputs."""
     if not snapshot.calls.staged or not _waits_for_tools(snapshot):
         return ()
     return tuple(call for call in snapshot.calls.staged.values() if call.waits_for_a_person)
@@ -81,7 +81,7 @@ def open_approvals(
 
 def only_a_person_is_waited_for(snapshot: Snapshot) -> bool:
     """Return whether every open call waits for a person."""
-    asking = asking_calls(snapshot)
+    asking = [call for call in asking_calls(snapshot) if not call.unlisted]
     return bool(asking) and len(asking) == len(snapshot.calls.open)
 
 

@@ -243,6 +243,65 @@ def test_a_call_that_has_begun_is_the_same_call_whatever_the_server_says_of_its_
     assert stage(story) is before
 
 
+# --- a call is missing in one poll ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [started, asking], ids=["started", "asking"])
+def test_a_call_that_has_begun_does_not_begin_again_after_a_poll_without_it(make):
+    story = make()
+    before = stage(story)
+    assert story.tell(due, needs(MEASURE)).said == []
+    assert story.tell(due, needs(LOCATE, MEASURE)).said == []
+    assert stage(story) is before
+    assert [call.id for call in story.snapshot.calls] == [LOCATE.id, MEASURE.id]
+
+
+def test_a_call_without_an_output_that_has_not_begun_is_requested_again_after_a_poll_without_it():
+    story = awaiting().tell(due, needs(MEASURE))
+    assert [call.id for call in story.snapshot.calls] == [MEASURE.id]
+    assert story.tell(due, needs(LOCATE, MEASURE)).said == ["ToolCallRequested"]
+
+
+def test_the_result_of_a_function_is_kept_although_the_run_does_not_name_its_call_now():
+    story = started().tell(due, needs(MEASURE), tool_ended(LOCATE))
+    assert story.said == ["ToolCallOutputRecorded"]
+    assert story.tell(due, needs(LOCATE, MEASURE)).said == []
+    story.tell(output(MEASURE))
+    assert [id_ for id_, _ in story.request.outputs] == [LOCATE.id, MEASURE.id]
+
+
+def test_a_person_may_decide_about_a_call_that_the_run_does_not_name_now():
+    story = asking().tell(due, needs(MEASURE))
+    assert [call.id for call in open_approvals(story.snapshot)] == [ONE]
+    assert story.tell(approve(LOCATE)).said == ["ToolApproved"]
+    assert stage(story) is CallStage.APPROVED
+
+
+def test_only_the_outputs_of_calls_that_the_run_names_are_sent():
+    story = started().tell(due, needs(MEASURE), output(MEASURE))
+    assert [id_ for id_, _ in story.request.outputs] == [MEASURE.id]
+    story = awaiting().tell(output(LOCATE), due, needs(MEASURE), output(MEASURE))
+    assert [id_ for id_, _ in story.request.outputs] == [MEASURE.id]
+
+
+def test_a_call_that_is_named_again_after_the_others_were_answered_is_answered_too():
+    story = started().tell(due, needs(MEASURE), output(MEASURE), seen(), tool_ended(LOCATE), due, needs(LOCATE))
+    assert "ToolCallRequested" not in story.said
+    assert stage(story) is not CallStage.OPEN
+
+
+def test_after_a_round_that_is_complete_its_calls_are_forgotten():
+    again = ToolCall(id="call_8", name="locate", arguments="{}")
+    story = submitting().tell(seen(), due, needs(again))
+    assert [call.id for call in story.snapshot.calls] == ["call_8"]
+
+
+def test_a_person_alone_is_waited_for_if_only_calls_that_the_run_does_not_name_have_begun():
+    story = asking().tell(due, needs(MEASURE), ask_approval(MEASURE, at=6.0))
+    assert only_a_person_is_waited_for(story.snapshot)
+    assert not only_a_person_is_waited_for(asking().tell(due, needs(MEASURE)).snapshot)
+
+
 def test_a_person_alone_is_waited_for_if_every_open_call_waits_for_an_approval():
     story = asking()
     assert not only_a_person_is_waited_for(story.snapshot)

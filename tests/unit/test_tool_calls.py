@@ -23,6 +23,8 @@ KINDS = [
     {"stage": CallStage.STARTED, "attempt": 1, "output": "1"},
     {"by_server": True},
     {"by_server": True, "output": "{}"},
+    {"unlisted": True, "stage": CallStage.STARTED, "attempt": 1},
+    {"unlisted": True, "output": "1"},
 ]
 
 
@@ -44,10 +46,10 @@ def test_replacing_a_call_leaves_the_earlier_calls_as_they_were():
     assert list(calls.open) == ["call_1", "call_2"]
 
 
-def test_open_calls_have_no_output_and_staged_calls_wait_for_more_than_one():
+def test_open_calls_have_no_output_and_are_listed_and_staged_calls_wait_for_more_than_one():
     calls = as_tool_calls(call(number, **fields) for number, fields in enumerate(KINDS))
     assert list(calls.open) == ["call_0", "call_2", "call_3", "call_4", "call_6"]
-    assert list(calls.staged) == ["call_2", "call_3", "call_4", "call_6"]
+    assert list(calls.staged) == ["call_2", "call_3", "call_4", "call_6", "call_8"]
 
 
 def test_calls_are_equal_only_in_the_same_order():

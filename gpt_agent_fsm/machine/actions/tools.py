@@ -10,7 +10,7 @@ from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, announced_arguments, decode_arguments
-from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, known_call_of_round
+from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, is_in_the_middle_of_a_round, known_call_of_round
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
@@ -34,6 +34,7 @@ def submit_known_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
 def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Record the calls of the run. Announce each new call. Answer each call whose arguments are not valid JSON."""
     waiting: dict[str, ToolCall] = {}
+    goes_on = is_in_the_middle_of_a_round(copy)
     new_round, rounds = is_a_new_round(copy, fact), copy.live_run.rounds + asks_for_more(copy, fact)
     # In some APIs, the run itself contains the text that the model wrote before the calls.
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
@@ -41,12 +42,17 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
     for call in fact.run.tool_calls:
         known = known_call_of_round(copy, call, new_round=new_round)
+        goes_on = goes_on or known is not None
         if known is None and call.id not in waiting:
             # The failed attempts counted so far belong to an earlier round of calls.
             copy.tries = 0
             known = _new_call(copy, fact.run.id, call)
         if known is not None:
-            waiting[call.id] = known
+            waiting[call.id] = attrs.evolve(known, unlisted=False) if known.unlisted else known
+    if goes_on:
+        # A server may leave out a call in one poll. What has begun must not begin again.
+        begun = (call for call in copy.calls if call.has_begun and call.id not in waiting)
+        waiting |= {call.id: attrs.evolve(call, unlisted=True) for call in begun}
     remember_calls(copy, [call_id for call_id in copy.calls.by_id if call_id not in waiting])
     copy.run = attrs.evolve(
         copy.live_run,
@@ -102,7 +108,7 @@ def record_last_output(copy: WorkingCopy, command: inputs.SubmitToolOutput) -> N
 def _submit(copy: WorkingCopy) -> None:
     copy.failures = 0
     run = copy.live_run
-    answered = [(call, call.output) for call in run.calls if call.output is not None]
+    answered = [(call, call.output) for call in run.calls if call.output is not None and not call.unlisted]
     copy.perform(
         effects.SubmitToolOutputs(
             run_id=run.id,
