@@ -236,9 +236,9 @@ class SimulatedConversations:
             raise RequestRefused(404, None, f"Response with id '{response_id}' not found.")
         return self._responses[response_id]
 
-    @staticmethod
-    def _view(response: Doc) -> Doc:
-        return {name: value for name, value in response.items() if name not in _HIDDEN}
+    def _view(self, response: Doc) -> Doc:
+        shown = {name: value for name, value in response.items() if name not in _HIDDEN}
+        return {**shown, "output": [self.habits.spelt_item(item) for item in shown.get("output", ())]}
 
     def _list(self, conversation: _Conversation, params: Mapping[str, str]) -> Doc:
         for item in conversation.items:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -54,6 +57,8 @@ class Habits:
             these outputs.
         refusals: the texts of user messages that are always refused, each with its error.
         hides_sources: True if the server lists images and files without their content, address and id.
+        respells_arguments: True if the server writes the arguments of a call anew each time, with other spaces.
+        copies_keys: True if the server copies the key in a run's metadata to the messages of the run.
     """
 
     cancels: Cancels = "obeyed"
@@ -63,6 +68,9 @@ class Habits:
     outdated_polls: int = 0
     refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
     hides_sources: bool = False
+    respells_arguments: bool = False
+    copies_keys: bool = False
+    _times: Iterator[int] = attrs.field(factory=itertools.count, init=False, eq=False, repr=False)
 
     def lists_newest_first(self, requested: str | None) -> bool:
         """Return whether the server lists the newest entries first. `requested` is the parameter `order`."""
@@ -83,11 +91,24 @@ class Habits:
 
     def shown(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return a message or another item in the form in which the server lists it."""
+        message = self.spelt_item(message)
         content = message.get("content")
         if not self.hides_sources or not isinstance(content, list):
             return message
         shown = [part if "text" in part else {"type": part["type"]} for part in content]
         return {name: value for name, value in message.items() if name != "attachments"} | {"content": shown}
+
+    def spelt(self, arguments: str) -> str:
+        """Return the arguments of a call as the server writes them this time."""
+        if self.respells_arguments:
+            with contextlib.suppress(ValueError):
+                return json.dumps(json.loads(arguments), indent=(None, 1, 2)[next(self._times) % 3])
+        return arguments
+
+    def spelt_item(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Return an item of a conversation as the server writes it this time."""
+        is_call = item.get("type") == "function_call"
+        return {**item, "arguments": self.spelt(item["arguments"])} if is_call else item
 
     def check_cancel(self) -> None:
         """Raise an error if the server refuses or loses the cancel of a run in progress."""

@@ -245,7 +245,8 @@ class SimulatedServer:
         if run.outdated and not self.faults_off:
             return run.outdated.pop()
         self._progress(thread_id, run)
-        return run.view
+        calls = [attrs.evolve(call, arguments=self.habits.spelt(call.arguments)) for call in run.view.tool_calls]
+        return attrs.evolve(run.view, tool_calls=tuple(calls))
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
         """See `Backend.submit_tool_outputs`."""
@@ -377,6 +378,7 @@ class SimulatedServer:
                             content=text,
                             run_id=run.view.id,
                             assistant_id=run.view.assistant_id,
+                            key=run.view.key if self.habits.copies_keys else None,
                         ),
                     )
                 usage = Usage(prompt_tokens=1, completion_tokens=1, total_tokens=2)

@@ -31,6 +31,7 @@ from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.machine import failure_guards, guards, likeness, message_guards
 from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
+from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.testing.simulation import simulate
 from gpt_agent_fsm.testing.simulation.cluster import MemoryTables
@@ -65,7 +66,7 @@ class _Mutant:
 
 
 _NO_EFFECT = 'if not_begun or answer.method != "POST":'
-_REFUSED = 'error.code in _REFUSED_FOR_GOOD or root in ("prompt", "input", "content")'
+_REFUSED = "error.code in _REFUSED_FOR_GOOD or root in what_was_said"
 
 MUTANTS = {
     # Nothing is mixed up, and nothing is sent twice.
@@ -100,7 +101,7 @@ MUTANTS = {
         "if _current.sent is False:\n        _current.sent = True\n        return 1.0\n    if False:",
     ),
     "a server is believed to list the newest first": _Mutant(
-        ListOrder.newest_first, "self._is_ignored is None and", "False and"
+        ListOrder.newest_first, "if is_ignored is None and", "if False and"
     ),
     "a cancelled run in doubt is created after all": _Mutant(
         guards.owed_run_is_unwanted, "return searches_for_our_run(copy) and", "return False and"
@@ -117,6 +118,14 @@ MUTANTS = {
     "a run that takes too long is not ended": _Mutant(endings.time_out, "_must_end(", "str("),
     "a long wait is not announced": _Mutant(guards.is_waiting, "copy.waiting is not None", "False"),
     "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
+    "a call with other spaces in its arguments is another call": _Mutant(
+        guards.known_call,
+        "call.id in copy.calls.staged or have_equal_arguments(known, call)",
+        "known.arguments == call.arguments",
+    ),
+    "an answer with the key of its run counts as the user's": _Mutant(
+        Message.is_worth_publishing.fget, "and self.run_id is None", "", wires=("assistants",)
+    ),
     "a message gets the number of one that was discarded": _Mutant(
         Queue.keep_head, "self.first + len(self.messages)", "self.first"
     ),

@@ -128,6 +128,7 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         habits = attrs.evolve(habits, order="newest first")
     if rng.random() < _LIKELY:
         habits = attrs.evolve(habits, ignores_cursor=True)
+    habits = attrs.evolve(habits, respells_arguments=rng.random() < _LIKELY, copies_keys=rng.random() < _LIKELY)
     return attrs.evolve(troubles, habits=habits)
 
 
