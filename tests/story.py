@@ -236,6 +236,11 @@ def deny_the_poll(story: Story) -> Story:
     return story.tell(denied())
 
 
+def refuse_the_poll(story: Story) -> Story:
+    """Refuse the poll in flight, and its repetitions, until the run counts as lost."""
+    return story.tell(refused(404), due, refused(404), due, refused(404))
+
+
 # --- threads at a certain point of their life ------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ def announced_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
 def have_equal_arguments(one: ToolCall, other: ToolCall) -> bool:
     """Return whether the arguments of two calls are the same JSON value.
 
-    A server may write them anew for each poll, with other spaces or in another order.
+    A server may write them differently in each poll, with other spaces or in another order.
     """
     if one.arguments == other.arguments:
         return True

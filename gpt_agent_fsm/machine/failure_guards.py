@@ -8,6 +8,8 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _MIN_TRIES_WHEN_MALFORMED = 3
 """If the HTTP answer cannot be read, a request gets at least this many attempts, even if the settings allow
 fewer. `engine.retrying` uses the same number for calls whose callers wait."""
+_MIN_TRIES_WHEN_REFUSED = 3
+"""The number of refused polls in a row after which a run counts as lost."""
 
 
 def may_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> bool:
@@ -59,6 +61,15 @@ def may_be_denied_by_mistake(copy: WorkingCopy, failure: inputs.RequestNeedsOper
     """
     reads = isinstance(copy.request, effects.GetRun | effects.CancelRun)
     return reads and not failure.quota and copy.attempt < copy.settings.request_max_attempts
+
+
+def poll_may_be_refused_by_mistake(copy: WorkingCopy, _: inputs.RequestRejected) -> bool:
+    """Return whether to poll again although the server says that it does not know the run.
+
+    For a moment after the creation of a run, another replica of the server may not know it. A gateway may also send one
+    request to the wrong server.
+    """
+    return isinstance(copy.request, effects.GetRun) and copy.attempt < _MIN_TRIES_WHEN_REFUSED
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:

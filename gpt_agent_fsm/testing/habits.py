@@ -57,7 +57,7 @@ class Habits:
             these outputs.
         refusals: the texts of user messages that are always refused, each with its error.
         hides_sources: True if the server lists images and files without their content, address and id.
-        respells_arguments: True if the server writes the arguments of a call anew each time, with other spaces.
+        respells_arguments: True if the server writes the arguments of a call differently each time, with other spaces.
         copies_keys: True if the server copies the key in a run's metadata to the messages of the run.
     """
 

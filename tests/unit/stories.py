@@ -254,7 +254,11 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a cancel is refused": lambda: (running().tell(cancel), refused()),
     "outputs are refused once too often": lambda: (submitting(**ONE_SUBMISSION), refused()),
     "outputs are refused": lambda: (submitting(), refused()),
-    "the server denies knowing the run": lambda: (polling(), refused(404)),
+    "a poll is refused": lambda: (polling(), refused(404)),
+    "the server denies knowing the run": lambda: (
+        polling().tell(refused(404), due, refused(404), due),
+        refused(404),
+    ),
     "the server denies knowing the cursor": lambda: (reading_after_a_cursor(), refused(404)),
     "the text of a message is refused": lambda: (posting(), refused(content=True)),
     "the cancel of an abandoned run is refused": lambda: (parting(), refused()),

@@ -28,7 +28,7 @@ from tests.story import (
     output,
     polling,
     rate_limit,
-    refused,
+    refuse_the_poll,
     running,
     seen,
     start_tool,
@@ -215,15 +215,15 @@ def test_the_rule_of_a_tool_may_deny_a_call_before_anybody_was_asked():
 @pytest.mark.parametrize(
     "end",
     [
-        seen(RunStatus.FAILED, code="expired", message="Too late"),
-        completed(),
-        rate_limit(),
-        refused(404),
+        lambda story: story.tell(seen(RunStatus.FAILED, code="expired", message="Too late")),
+        lambda story: story.tell(completed()),
+        lambda story: story.tell(rate_limit()),
+        refuse_the_poll,
     ],
     ids=["failed", "completed", "rate limited", "lost"],
 )
 def test_the_end_of_the_run_is_a_denial_of_what_nobody_has_decided(end):
-    story = asking().tell(due, end)
+    story = end(asking().tell(due))
     (denied,) = (event for event in story.events if isinstance(event, events.ToolDenied))
     assert denied == events.ToolDenied(id=ONE, thread_id="thread_1", by=None, reason="run ended")
 

@@ -33,6 +33,7 @@ from tests.story import (
     rate_limit,
     rate_limited,
     reading,
+    refuse_the_poll,
     refused,
     resume,
     retrying,
@@ -153,9 +154,18 @@ def test_a_cancel_is_sent_before_tools_and_outputs(make):
     assert story.moves[-1].endswith("-> running")
 
 
+@pytest.mark.parametrize("make", [polling, lambda: awaiting().tell(due), looking_again, resubmitting])
+def test_a_poll_that_is_refused_once_changes_nothing(make):
+    story = make()
+    state, calls = story.state, story.snapshot.calls
+    story.tell(refused(404))
+    assert (story.state, story.snapshot.calls, story.moves) == (state, calls, [])
+    assert story.only.will_retry
+
+
 @pytest.mark.parametrize("make", [looking_again, resubmitting])
 def test_a_run_that_the_server_denies_knowing_during_a_poll_is_lost(make):
-    assert make().tell(refused(404)).said == ["RequestFailed", "RunFailed"]
+    assert refuse_the_poll(make()).said == ["RequestFailed", "RunFailed"]
 
 
 @pytest.mark.parametrize("make", [running, awaiting, lambda: submitting().tell(delayed())])

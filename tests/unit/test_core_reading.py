@@ -29,6 +29,7 @@ from tests.story import (
     posting,
     question,
     reading,
+    refuse_the_poll,
     refused,
     resume,
     retrying,
@@ -467,7 +468,7 @@ def test_a_blocking_run_may_be_any_of_those_listed():
 
 
 def test_a_run_that_the_server_denies_knowing_and_that_still_blocks_is_given_up_in_the_end():
-    story = posting(request_max_attempts=3).tell(busy(), runs(run(run_id="run_9")), refused(404))
+    story = refuse_the_poll(posting(request_max_attempts=3).tell(busy(), runs(run(run_id="run_9"))))
     assert story.said == ["RequestFailed", "RunFailed"]
     failures = 1
     for _ in range(20):

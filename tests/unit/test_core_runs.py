@@ -23,6 +23,7 @@ from tests.story import (
     polling,
     posted,
     rate_limit,
+    refuse_the_poll,
     refused,
     retrying,
     run,
@@ -98,11 +99,20 @@ def test_the_server_is_given_the_time_it_asks_for():
 
 
 def test_a_run_that_the_server_denies_is_lost():
-    story = polling().tell(refused(404))
+    story = refuse_the_poll(polling())
     assert story.said == ["RequestFailed", "RunFailed"]
     assert (story.events[1].id, story.events[1].code, story.events[1].message) == ("run_1", "not_found", "No")
     assert story.state == "failed"
     assert story.snapshot.settled
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 412, 421])
+def test_a_poll_that_is_refused_once_or_twice_is_repeated_because_another_server_may_have_answered(status):
+    story = polling().tell(refused(status))
+    assert (story.only.will_retry, story.only.operation, story.state) == (True, "get_run", "running")
+    assert story.tell(due, refused(status)).only.will_retry
+    assert story.tell(due, seen()).said == []
+    assert story.snapshot.pending.failures == 0
 
 
 def test_a_wrong_key_abandons_the_run_and_the_next_command_finds_it_again():

@@ -30,6 +30,7 @@ from tests.story import (
     polling,
     rate_limit,
     rate_limited,
+    refuse_the_poll,
     refused,
     run,
     running,
@@ -299,7 +300,7 @@ def test_polls_during_a_submission_have_no_limit():
 
 
 def test_a_run_that_the_server_denies_knowing_during_a_submission_is_lost():
-    story = submitting().tell(unknown(), due, refused(404))
+    story = refuse_the_poll(submitting().tell(unknown(), due))
     assert story.said == ["RequestFailed", "RunFailed"]
     assert story.state == "failed"
 
@@ -331,7 +332,7 @@ def test_a_denied_poll_during_a_submission_parks_the_thread():
 
 
 def test_a_run_that_was_thought_lost_and_reappears_requests_nothing_again():
-    story = awaiting().tell(output(LOCATE), due, refused(404))
+    story = refuse_the_poll(awaiting().tell(output(LOCATE), due))
     assert story.said == ["RequestFailed", "RunFailed"]
     story.tell(output(MEASURE, "2"), connect, runs(run(RunStatus.NEEDS_TOOLS)), needs(LOCATE, MEASURE))
     assert story.said == []
@@ -379,7 +380,7 @@ SPELT = ToolCall(id="call_8", name="locate", arguments='{"city":"Oslo","country"
 
 
 @pytest.mark.parametrize("arguments", ['{"country": "NO", "city": "Oslo"}', '{"city":"O\\u0073lo","country":"NO"}'])
-def test_a_call_whose_arguments_the_server_writes_anew_is_the_same_call(arguments):
+def test_a_call_whose_arguments_the_server_writes_differently_is_the_same_call(arguments):
     again = attrs.evolve(SPELT, arguments=arguments)
     story = polling().tell(needs(SPELT, MEASURE), due, needs(again, MEASURE))
     assert story.said == []

@@ -60,7 +60,7 @@ def test_a_call_of_an_earlier_turn_is_not_open_although_a_later_one_with_its_id_
     assert found.left_open == ()
 
 
-def test_a_run_whose_outputs_have_arrived_goes_on_with_the_next_call_of_the_same_id():
+def test_a_run_whose_outputs_have_arrived_continues_with_the_next_call_of_the_same_id():
     found = tail(*ROUND, call(4, 2))
     assert found.has_outputs_of(run(1))
     assert not found.has_outputs_of(run(2))
@@ -69,7 +69,7 @@ def test_a_run_whose_outputs_have_arrived_goes_on_with_the_next_call_of_the_same
     assert found.standing_of(run(2)) == run(2)
 
 
-def test_a_run_goes_on_although_an_earlier_turn_had_a_call_of_the_same_id():
+def test_a_run_continues_although_an_earlier_turn_had_a_call_of_the_same_id():
     found = tail(*ROUND, answer(4), user(5), call(6, 2), output(7), answer(8))
     assert found.standing_of(run(2)).status is RunStatus.COMPLETED
     assert tail(*ROUND, answer(4), user(5)).standing_of(run(1)) is None
