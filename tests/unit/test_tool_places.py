@@ -108,6 +108,15 @@ def test_after_a_crash_a_safe_function_waits_for_a_place_before_it_is_started_ag
     assert sorted(event.attempt for event in world.of(events.ToolStarted)) == [1, 1, 1, 2]
 
 
+def test_threads_without_calls_share_one_empty_set_of_places():
+    world = World()
+    world.connect()
+    world.connect()
+    world.scheduler.advance(1)
+    desks = [driver._desk for driver in world.runtime._roster.drivers]
+    assert len({id(places) for desk in desks for places in (desk._places, desk._former_places)}) == 1
+
+
 def test_the_call_that_waited_longest_gets_the_next_place_and_waiting_costs_no_ticks(monkeypatch):
     ran, ticks = [], []
     world = BusyWorld(make_work(ran), idle_timeout=1_000, stall_after=None)
