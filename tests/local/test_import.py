@@ -19,8 +19,8 @@ def test_without_the_extra_the_import_says_how_to_install_it(missing):
     assert 'install gpt-agent-fsm with its extra "local"' in done.stderr
 
 
-LEAVES = {"gpt_agent_fsm.access", "gpt_agent_fsm.forks", "gpt_agent_fsm.logs"}
-"""What every request, OS thread, lock and log line of the package needs, and what knows nothing of the package."""
+LEAVES = {f"gpt_agent_fsm.{name}" for name in ("access", "callables", "forks", "logs")}
+"""What every request, callable, OS thread, lock and log line needs, and what knows nothing of the package."""
 KEYWORDS = ("gpt_agent_fsm.errors", "explains_keywords")
 """What explains a wrong keyword of a public class. It knows nothing of the package, either."""
 
