@@ -93,7 +93,7 @@ def options_text(
 
 def parameters_of(run_options: str) -> frozenset[str]:
     """Return the names of the parameters in which the APIs take these options, in the form of `options_text`."""
-    options = json.loads(run_options) if run_options else ()
+    options: Mapping[str, Any] = json.loads(run_options) if run_options else {}
     found = (_PARAMETERS.get(name, (name,)) for name in options if name != STREAM)
     return frozenset(itertools.chain.from_iterable(found))
 

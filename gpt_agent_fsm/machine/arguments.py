@@ -78,8 +78,18 @@ def have_equal_arguments(one: ToolCall, other: ToolCall) -> bool:
     if one.arguments == other.arguments:
         return True
     values = [decode_arguments(call.arguments) for call in (one, other)]
-    # As texts, because in Python 1 is equal to True.
-    return BROKEN not in values and len({json.dumps(value, sort_keys=True) for value in values}) == 1
+    return BROKEN not in values and _are_equal(*values)
+
+
+def _are_equal(one: Any, other: Any) -> bool:  # noqa: ANN401 - any JSON values
+    """Return whether two JSON values are equal. In JSON, 1 is equal to 1.0, but not to true."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_are_equal(value, other[name]) for name, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_are_equal, one, other))
+    return bool(one == other)
 
 
 def error_output(sentence: str) -> str:

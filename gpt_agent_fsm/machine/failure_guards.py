@@ -8,7 +8,7 @@ from gpt_agent_fsm.machine.working_copy import WorkingCopy
 _MIN_TRIES_WHEN_MALFORMED = 3
 """If the HTTP answer cannot be read, a request gets at least this many attempts, even if the settings allow
 fewer. `engine.retrying` uses the same number for calls whose callers wait."""
-_MIN_TRIES_WHEN_REFUSED = 3
+_REFUSED_POLLS = 3
 """The number of refused polls in a row after which a run counts as lost."""
 
 
@@ -69,7 +69,9 @@ def poll_may_be_refused_by_mistake(copy: WorkingCopy, _: inputs.RequestRejected)
     For a moment after the creation of a run, another replica of the server may not know it. A gateway may also send one
     request to the wrong server.
     """
-    return isinstance(copy.request, effects.GetRun) and copy.attempt < _MIN_TRIES_WHEN_REFUSED
+    run = copy.live_run
+    may_repeat = run.refused_polls + 1 < _REFUSED_POLLS and not run.must_cancel
+    return isinstance(copy.request, effects.GetRun) and may_repeat
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:

@@ -6,8 +6,6 @@ used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.arguments import BROKEN, decode_arguments, have_equal_arguments
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel, was_a_submission
@@ -201,6 +199,12 @@ def known_call(copy: WorkingCopy, call: ToolCall) -> ToolCall | None:
     return known if call.id in copy.calls.staged or have_equal_arguments(known, call) else None
 
 
+def is_known(copy: WorkingCopy, call: ToolCall) -> bool:
+    """Return whether a call of another run equals a recorded call, so that both runs are one."""
+    known = copy.calls.by_id.get(call.id)
+    return known is not None and known.name == call.name and have_equal_arguments(known, call)
+
+
 def known_call_of_round(copy: WorkingCopy, call: ToolCall, *, new_round: bool) -> ToolCall | None:
     """Return the recorded call that equals `call`, or None if `call` must be announced as new.
 
@@ -243,16 +247,22 @@ def run_needs_tools(_: WorkingCopy, fact: inputs.RunSeen) -> bool:
 def _has_all_outputs(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     if not run_needs_tools(copy, fact):
         return False
-    known = [known_call(copy, call) for call in _with_unique_ids(fact.run.tool_calls)]
-    return all(call is not None and call.output is not None for call in known)
+    known = [known_call(copy, call) for call in calls_to_answer(copy, fact)]
+    # The output of a call that the polls before have left out was not sent with the others.
+    return all(call is not None and call.output is not None and not call.unlisted for call in known)
 
 
-def _with_unique_ids(calls: Iterable[ToolCall]) -> list[ToolCall]:
-    """Return the first call of each id. An output names only the id of its call, so there can be no other output."""
-    first: dict[str, ToolCall] = {}
-    for call in calls:
-        first.setdefault(call.id, call)
-    return list(first.values())
+def calls_to_answer(copy: WorkingCopy, fact: inputs.RunSeen) -> list[ToolCall]:
+    """Return one call of each id that the run names: a known one, or else the first.
+
+    An output names only the id of its call, so there can be no output for another call with the id.
+    """
+    found: dict[str, ToolCall] = {}
+    for call in fact.run.tool_calls:
+        other = found.get(call.id)
+        if other is None or (known_call(copy, other) is None and known_call(copy, call) is not None):
+            found[call.id] = call
+    return list(found.values())
 
 
 def outputs_have_arrived(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
@@ -274,7 +284,7 @@ def all_calls_are_answered(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
     if not run_needs_tools(copy, fact):
         return False
     new_round = is_a_new_round(copy, fact)
-    for call in _with_unique_ids(fact.run.tool_calls):
+    for call in calls_to_answer(copy, fact):
         known = known_call_of_round(copy, call, new_round=new_round)
         answered = known is not None and known.output is not None
         if not answered and (call.by_server or decode_arguments(call.arguments) is not BROKEN):
@@ -333,7 +343,7 @@ def has_too_many_rounds(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:
 
 def is_in_the_middle_of_a_round(copy: WorkingCopy) -> bool:
     """Return whether a known call has no output yet. Until then, the run can only name more calls of the same round."""
-    return bool(copy.calls.open or copy.calls.staged)
+    return bool(copy.calls.open or (copy.calls.staged and not copy.live_run.outputs_accepted))
 
 
 def asks_for_more(copy: WorkingCopy, fact: inputs.RunSeen) -> bool:

@@ -67,6 +67,7 @@ class LiveRun:
         outputs_accepted: True after the server has accepted the outputs of this round.
         stale_polls: the number of stale polls in a row. A poll is stale if it shows that the run waits for outputs that
             the server has already accepted, or that the run waits for tools but names no call.
+        refused_polls: the number of polls in a row that the server has refused because it does not know the run.
         must_cancel: True if the run must be cancelled as soon as no other request is in flight.
         ending: the decision that the run must end before it is done; None while the run may continue.
         hosted_tools: the ids of the announced uses of the server's own tools.
@@ -81,6 +82,7 @@ class LiveRun:
     rounds: int = 0
     outputs_accepted: bool = False
     stale_polls: int = 0
+    refused_polls: int = 0
     must_cancel: bool = False
     ending: Ending | None = None
     hosted_tools: tuple[str, ...] = ()

@@ -197,7 +197,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestRejected,       LIVE,             SAME,            f.was_a_cancel,                         e.poll_after_refusal,       "a cancel is refused"),
     on(RequestRejected,       SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are refused once too often"),
     on(RequestRejected,       SUBMITTING,       SAME,            f.was_a_submission,                     t.poll_run_later,           "outputs are refused"),
-    on(RequestRejected,       LIVE,             SAME,            f.poll_may_be_refused_by_mistake,       q.try_again_later,          "a poll is refused"),
+    on(RequestRejected,       LIVE,             SAME,            f.poll_may_be_refused_by_mistake,       r.poll_once_more,           "a poll is refused"),
     on(RequestRejected,       LIVE,             FAILED,          OTHERWISE,                              r.lose_run,                 "the server denies knowing the run"),
     on(RequestRejected,       IDLE,             SAME,            h.cursor_is_refused,                    m.read_without_cursor,      "the server denies knowing the cursor"),
     on(RequestRejected,       IDLE,             SAME,            h.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list is refused, and the answer is in hand"),

@@ -101,7 +101,7 @@ MUTANTS = {
         "if _current.sent is False:\n        _current.sent = True\n        return 1.0\n    if False:",
     ),
     "a server is believed to list the newest first": _Mutant(
-        ListOrder.newest_first, "if is_ignored is None and", "if False and"
+        ListOrder.newest_first, "if is_ignored is None:", "if False:"
     ),
     "a cancelled run in doubt is created after all": _Mutant(
         guards.owed_run_is_unwanted, "return searches_for_our_run(copy) and", "return False and"

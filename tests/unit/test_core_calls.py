@@ -20,6 +20,7 @@ from tests.story import (
     awaiting,
     cancel,
     completed,
+    created,
     deny,
     deny_the_poll,
     due,
@@ -27,9 +28,11 @@ from tests.story import (
     needs,
     output,
     polling,
+    posted,
     rate_limit,
     refuse_the_poll,
     running,
+    say,
     seen,
     start_tool,
     submitting,
@@ -288,6 +291,30 @@ def test_a_call_that_is_named_again_after_the_others_were_answered_is_answered_t
     story = started().tell(due, needs(MEASURE), output(MEASURE), seen(), tool_ended(LOCATE), due, needs(LOCATE))
     assert "ToolCallRequested" not in story.said
     assert stage(story) is not CallStage.OPEN
+
+
+def test_an_output_that_was_not_sent_with_the_others_is_sent_when_its_call_is_named_again():
+    story = awaiting().tell(output(LOCATE), due, needs(MEASURE), output(MEASURE), seen(), due, needs(LOCATE))
+    assert story.said == []
+    assert story.request.outputs == ((LOCATE.id, "1"),)
+
+
+def test_a_call_that_never_ends_does_not_switch_off_the_limit_of_rounds():
+    story = awaiting(max_tool_rounds=2).tell(ask_approval(LOCATE), due, needs(MEASURE), output(MEASURE))
+    for number in range(2):
+        again = ToolCall(id=f"again_{number}", name="measure", arguments="{}")
+        story.tell(seen(), due, needs(again))
+        if story.request is None or not isinstance(story.request, effects.CancelRun):
+            story.tell(output(again))
+    assert isinstance(story.request, effects.CancelRun)
+
+
+def test_a_function_of_another_run_does_not_answer_a_call_with_the_same_id():
+    rome = attrs.evolve(LOCATE, arguments='{"city":"Rome"}')
+    story = refuse_the_poll(polling().tell(needs(LOCATE), start_tool(LOCATE), due))
+    story.tell(say("Two", "k2"), posted("msg_2"), created(RunStatus.NEEDS_TOOLS, "run_2", tool_calls=(rome,)))
+    assert "ToolCallRequested" in story.said
+    assert stage(story) is CallStage.OPEN
 
 
 def test_after_a_round_that_is_complete_its_calls_are_forgotten():

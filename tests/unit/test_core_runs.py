@@ -9,6 +9,7 @@ from tests.story import (
     Story,
     awaiting,
     busy,
+    cancel,
     completed,
     connect,
     created,
@@ -113,6 +114,17 @@ def test_a_poll_that_is_refused_once_or_twice_is_repeated_because_another_server
     assert story.tell(due, refused(status)).only.will_retry
     assert story.tell(due, seen()).said == []
     assert story.snapshot.pending.failures == 0
+
+
+@pytest.mark.parametrize("trouble", [delayed(), denied()], ids=["delayed", "denied"])
+def test_polls_that_failed_for_another_reason_do_not_count_as_refused(trouble):
+    story = polling().tell(trouble, due, trouble, due, refused(404))
+    assert (story.said, story.state) == (["RequestFailed"], "running")
+    assert refuse_the_poll(polling().tell(refused(404), due, seen(), due)).said == ["RequestFailed", "RunFailed"]
+
+
+def test_a_run_that_must_be_cancelled_is_lost_at_the_first_refused_poll():
+    assert polling().tell(cancel, refused(404)).said == ["RequestFailed", "RunFailed"]
 
 
 def test_a_wrong_key_abandons_the_run_and_the_next_command_finds_it_again():

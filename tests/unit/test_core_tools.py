@@ -394,6 +394,18 @@ def test_a_call_with_the_id_of_another_one_and_other_arguments_is_a_new_call(arg
     assert story.said[0] in ("ToolCallRequested", "ToolCallOutputRecorded")
 
 
+@pytest.mark.parametrize(("one", "other"), [('{"x":1.0}', '{"x":1}'), ('{"x":[1,2.50]}', '{"x":[1.0,2.5]}')])
+def test_numbers_may_be_written_in_another_form(one, other):
+    calls = [ToolCall(id="call_8", name="measure", arguments=text) for text in (one, other)]
+    assert polling().tell(needs(calls[0]), due, needs(calls[1])).said == []
+
+
+def test_of_two_calls_with_one_id_the_known_one_is_answered_in_whatever_order_they_are_named():
+    other = attrs.evolve(LOCATE, arguments='{"city":"Rome"}')
+    story = polling().tell(needs(LOCATE, other), output(LOCATE), unknown(), due, needs(other, LOCATE))
+    assert story.request.outputs == (("call_1", "1"),)
+
+
 def test_a_number_and_a_truth_value_are_different_arguments():
     one, true = (ToolCall(id="call_8", name="switch", arguments=text) for text in ('{"on":1}', '{"on":true}'))
     assert polling().tell(needs(one), due, needs(true)).said == ["ToolCallRequested"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -81,7 +82,8 @@ class Tail:
 
     def unanswered(self, items: Sequence[Item]) -> tuple[Item, ...]:
         """Return those of `items` that need an answer from the client and have none in the tail."""
-        return tuple(item for item in asking(items) if item.asked_id not in self.answered)
+        answered = self.answered - {item.asked_id for item in self._every_open}
+        return tuple(item for item in asking(items) if item.asked_id not in answered)
 
     @property
     def was_ended(self) -> bool:
@@ -94,9 +96,8 @@ class Tail:
 
     @property
     def answered(self) -> set[str | None]:
-        """The ids of the items that the client has answered. If an id occurs several times, its newest item counts."""
-        answered = {item.answered_id for item in (*self.before, *self.items)}
-        return answered - {None, *(item.asked_id for item in self._every_open)}
+        """The ids of the items that the client has answered."""
+        return {item.answered_id for item in (*self.before, *self.items)} - {None}
 
     def has_answered(self, outputs: Collection[str] | None = ()) -> bool:
         """Return whether the assistant has answered the last message and the tool outputs with the ids `outputs`.
@@ -122,8 +123,10 @@ class Tail:
         every = (*self.before, *self.items)
         same = [place for place, item in enumerate(every) if item.closing is not None and item.asked_id == call.id]
         equal = [place for place in same if _is_equal(every[place].to_call(), call)]
+        if same and not equal:
+            return False  # the call is not listed yet, and an earlier one had its id
         # If another call has the id, only an output that follows the call is its output.
-        since = (equal or same)[-1] if len(same) > 1 else -1
+        since = equal[-1] if len(same) > 1 else -1
         return any(item.answered_id == call.id for item in every[since + 1 :])
 
     def without(self, items: Sequence[Item]) -> Tail:
@@ -181,4 +184,14 @@ class Tail:
 
 
 def _is_equal(one: ToolCall | None, other: ToolCall) -> bool:
-    return one is not None and (one.name, one.arguments) == (other.name, other.arguments)
+    if one is None or one.name != other.name:
+        return False
+    return one.arguments == other.arguments or _value(one.arguments) == _value(other.arguments)
+
+
+def _value(arguments: str) -> object:
+    """Return the JSON value of a call's arguments, which the server may write differently each time."""
+    try:
+        return json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments

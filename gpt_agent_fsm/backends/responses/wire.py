@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -254,9 +255,14 @@ def asking(items: Sequence[Item]) -> tuple[Item, ...]:
 def are_items_oldest_first(items: Sequence[Item]) -> bool | None:
     """Return whether these items are listed oldest first. Return None if the items do not show it.
 
-    An output is newer than its call.
+    An output is newer than its call, if only one call has the id.
     """
-    places = {item.asked_id: place for place, item in enumerate(items) if item.closing is not None}
+    times = Counter(item.asked_id for item in asking(items))
+    places = {
+        item.asked_id: place
+        for place, item in enumerate(items)
+        if item.closing is not None and times[item.asked_id] == 1
+    }
     return next((places[item.answered_id] < n for n, item in enumerate(items) if item.answered_id in places), None)
 
 

@@ -42,13 +42,16 @@ class ListOrder:
             oldest: a function that requests the first page of the list oldest first. It is called at most once.
             after: a function that requests, newest first, the page after an entry of the list.
         """
-        are_oldest_first = self._are_oldest_first(page.data) if len(page.data) > 1 else None
-        if are_oldest_first is False:
-            self._is_ignored = False
+        if len(page.data) < 2:
+            return self._from_the_end(page, after) if self._is_ignored else page
+        shown = self._are_oldest_first(page.data)
+        if shown is False:
+            # The list itself shows it. This proves nothing about other lists, because somebody may have set the clock.
+            return page
         is_ignored = self._is_ignored
-        if is_ignored is None and len(page.data) > 1:
+        if is_ignored is None:
             is_ignored = _have_same_order(page.data, oldest().data)
-            if are_oldest_first or is_ignored is False:
+            if shown or is_ignored is False:
                 self._is_ignored = is_ignored
         return self._from_the_end(page, after) if is_ignored else page
 

@@ -18,9 +18,11 @@ from gpt_agent_fsm.machine.actions.requests import (
     leave_run,
     note_end,
     report,
+    try_again_later,
 )
 from gpt_agent_fsm.machine.failure_guards import is_locked, was_a_submission
 from gpt_agent_fsm.machine.guards import (
+    is_known,
     our_run,
     outputs_have_arrived,
     request_is_over_budget,
@@ -178,8 +180,9 @@ def adopt_run(copy: WorkingCopy, fact: inputs.RunsListed) -> None:
 
 def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
     """Follow this run. If its calls are already known, keep them with their outputs."""
-    left, owed, calls = copy.left, copy.outbox.owed, {call.id for call in run.tool_calls}
-    continued = bool(calls) and calls <= copy.calls.by_id.keys()
+    left, owed = copy.left, copy.outbox.owed
+    # In some APIs, the ids of calls are not unique.
+    continued = bool(run.tool_calls) and all(is_known(copy, call) for call in run.tool_calls)
     same = left is not None and (left.id == run.id or continued)
     live = LiveRun(
         id=run.id,
@@ -209,9 +212,15 @@ def poll_later(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     announce_hosted_tools(copy, fact.run)
     is_stale = outputs_have_arrived(copy, fact) or waits_for_nothing(copy, fact)
     stale_polls = copy.live_run.stale_polls + 1 if is_stale else 0
-    change_run(copy, stale_polls=stale_polls, handle=fact.run.handle)
+    change_run(copy, stale_polls=stale_polls, refused_polls=0, handle=fact.run.handle)
     copy.tries = copy.failures = 0
     copy.schedule(copy.poll(in_doubt=copy.started_again), copy.poll_interval())
+
+
+def poll_once_more(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
+    """Poll again a little later, because only this server may not know the run."""
+    change_run(copy, refused_polls=copy.live_run.refused_polls + 1)
+    try_again_later(copy, failure)
 
 
 def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields

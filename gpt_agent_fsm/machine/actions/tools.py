@@ -10,7 +10,13 @@ from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, announced_arguments, decode_arguments
-from gpt_agent_fsm.machine.guards import asks_for_more, is_a_new_round, is_in_the_middle_of_a_round, known_call_of_round
+from gpt_agent_fsm.machine.guards import (
+    asks_for_more,
+    calls_to_answer,
+    is_a_new_round,
+    is_in_the_middle_of_a_round,
+    known_call_of_round,
+)
 from gpt_agent_fsm.machine.objects import ToolCall
 from gpt_agent_fsm.machine.working_copy import WorkingCopy
 
@@ -40,15 +46,14 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     said = [each for each in fact.run.messages if each.is_worth_publishing and each.id not in copy.cursor.published]
     announce_hosted_tools(copy, fact.run)
     publish(copy, said, fact.run.id, copy.live_run.assistant_id)
-    for call in fact.run.tool_calls:
+    for call in calls_to_answer(copy, fact):
         known = known_call_of_round(copy, call, new_round=new_round)
         goes_on = goes_on or known is not None
-        if known is None and call.id not in waiting:
+        if known is None:
             # The failed attempts counted so far belong to an earlier round of calls.
             copy.tries = 0
             known = _new_call(copy, fact.run.id, call)
-        if known is not None:
-            waiting[call.id] = attrs.evolve(known, unlisted=False) if known.unlisted else known
+        waiting[call.id] = attrs.evolve(known, unlisted=False) if known.unlisted else known
     if goes_on:
         # A server may leave out a call in one poll. What has begun must not begin again.
         begun = (call for call in copy.calls if call.has_begun and call.id not in waiting)
@@ -61,6 +66,7 @@ def _take_down_calls(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
         rounds=rounds,
         outputs_accepted=False,
         stale_polls=0,
+        refused_polls=0,
     )
 
 

@@ -43,7 +43,7 @@ ROUND = (user(1), call(2, 1), output(3))
 def test_an_earlier_output_is_not_the_output_of_a_later_call_with_the_same_id():
     found = tail(*ROUND, call(4, 2))
     assert [each.id for each in found.open] == ["item_4"]
-    assert (found.answered, found.left_open) == (set(), ())
+    assert found.left_open == ()
     (asked,) = found.to_run("run_1").tool_calls
     assert asked.arguments == '{"amount":2}'
 
@@ -79,6 +79,20 @@ def test_a_run_continues_although_an_earlier_turn_had_a_call_of_the_same_id():
 def test_an_id_that_occurs_once_is_answered_wherever_its_output_is_listed(items):
     assert tail(user(1), *items).open == ()
     assert tail(user(1), *items).has_outputs_of(run(1))
+
+
+def test_outputs_that_were_given_have_arrived_although_a_later_call_has_their_id():
+    assert tail(*ROUND, call(4, 2)).has_answered({"call_0"})
+
+
+def test_a_call_that_is_not_listed_yet_does_not_get_the_output_of_an_earlier_one():
+    assert not tail(*ROUND).has_outputs_of(run(2))
+    assert tail(*ROUND).standing_of(run(2)) == run(2)
+
+
+def test_a_call_that_is_listed_with_other_spaces_in_its_arguments_is_the_same_call():
+    spaced = attrs.evolve(run(1), tool_calls=(attrs.evolve(run(1).tool_calls[0], arguments='{ "amount": 1 }'),))
+    assert tail(*ROUND, call(4, 2)).has_outputs_of(spaced)
 
 
 def test_a_call_of_a_response_is_unanswered_if_the_newest_call_with_its_id_is():

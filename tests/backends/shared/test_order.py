@@ -86,14 +86,31 @@ def test_entries_of_one_second_prove_nothing_about_other_lists(shows):
     assert SortsByTime([1, 2]).newest(order) == ["id_1", "id_0"]
 
 
-def test_a_list_that_is_newest_first_takes_back_what_an_earlier_list_has_shown():
+def always(*entries):
+    """Return a server that always lists these entries, each an id and a time."""
+    server = SortsByTime([0])
+    data = [SimpleNamespace(id=id_, created_at=at) for id_, at in entries]
+    server.get = lambda order, after=None: Page(data=data, has_more=False)
+    return server
+
+
+def test_a_list_that_shows_the_newest_first_does_not_disprove_what_another_list_has_proved():
     order = ListOrder(by_times)
-    wrong = SortsByTime([2, 1])
-    wrong.get = lambda order, after=None: Page(
-        data=[SimpleNamespace(id="a", created_at=1), SimpleNamespace(id="b", created_at=2)], has_more=False
-    )
-    assert wrong.newest(order) == ["b", "a"]
-    assert SortsByTime([1, 2]).newest(order) == ["id_1", "id_0"]
+    assert always(("a", 1), ("b", 2)).newest(order) == ["b", "a"]
+    assert always(("c", 4), ("d", 3)).newest(order) == ["c", "d"]  # somebody has set the clock back
+    assert always(("e", 5), ("f", 5)).newest(order) == ["f", "e"]
+
+
+def test_a_list_that_shows_the_oldest_first_is_looked_at_again_although_the_order_seemed_to_be_kept():
+    order = ListOrder(by_times)
+    assert always(("c", 4), ("d", 3)).newest(order) == ["c", "d"]
+    assert always(("a", 1), ("b", 2)).newest(order) == ["b", "a"]
+
+
+def test_items_with_an_id_that_several_calls_have_show_no_order():
+    again = item("function_call", "g", call_id="c")
+    assert responses.are_items_oldest_first([USER, CALL, OUTPUT, again]) is None
+    assert responses.are_items_oldest_first([again, OUTPUT, CALL]) is None
 
 
 @pytest.mark.parametrize("ids", [IDS, IDS[:2], IDS[:4]])
