@@ -92,7 +92,7 @@ class Settings:
     """The delay between two attempts to send tool outputs."""
     request_max_attempts: int = attrs.field(default=8, validator=_count)
     """The maximum number of attempts of a request that does not send tool outputs. Polls of an active run have no
-    limit."""
+    limit, unless the server refuses them."""
     request_retry_delay: float = attrs.field(default=0.5, validator=_delay)
     """The delay before the second attempt of a request. The delay doubles before each further attempt. Random jitter
     subtracts up to half of the delay."""
