@@ -11,7 +11,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from gpt_agent_fsm.engine.connection import Connection
@@ -377,8 +377,7 @@ class Roster:
             last = self._closed and not self._leaving
         if successor is not None:
             self.scheduler.wake(successor)
-        for report in reports:
-            log.warning("%s", report)
+        _warn_of(reports)
         if last:
             self.release_all()
 
@@ -414,8 +413,7 @@ class Roster:
         with self._lock:
             already, self._use.has_ended = self._use.has_ended, True
             reports = self._leaving.take_reports(at_end=True)
-        for report in reports:
-            log.warning("%s", report)
+        _warn_of(reports)
         if already:
             return
         self._context.backend.close()
@@ -424,3 +422,9 @@ class Roster:
         except StoreError:
             # If this error were raised, it would hide the exception that ended the `with` statement.
             log.exception("the store could not be closed properly; some events may be announced again")
+
+
+def _warn_of(reports: Iterable[str]) -> None:
+    # Not while a lock is held, because a log handler may do anything.
+    for report in reports:
+        log.warning("%s", report)

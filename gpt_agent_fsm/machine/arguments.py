@@ -7,15 +7,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from gpt_agent_fsm.machine.objects import ToolCall
-
 __all__ = [
     "BROKEN",
     "announced_arguments",
     "decision_output",
     "decode_arguments",
     "error_output",
-    "have_equal_arguments",
+    "have_equal_values",
 ]
 
 BROKEN = object()
@@ -70,14 +68,14 @@ def announced_arguments(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return text if value is BROKEN else value
 
 
-def have_equal_arguments(one: ToolCall, other: ToolCall) -> bool:
-    """Return whether the arguments of two calls are the same JSON value.
+def have_equal_values(one: str, other: str) -> bool:
+    """Return whether the texts of two calls' arguments are the same JSON value.
 
     A server may write them differently in each poll, with other spaces or in another order.
     """
-    if one.arguments == other.arguments:
+    if one == other:
         return True
-    values = [decode_arguments(call.arguments) for call in (one, other)]
+    values = [decode_arguments(text) for text in (one, other)]
     return BROKEN not in values and _are_equal(*values)
 
 

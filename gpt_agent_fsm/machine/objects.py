@@ -11,6 +11,7 @@ from enum import StrEnum
 import attrs
 
 from gpt_agent_fsm.events.parts import Part, plain_text
+from gpt_agent_fsm.machine.arguments import have_equal_values
 from gpt_agent_fsm.machine.run_status import RunStatus
 
 __all__ = ["CallStage", "Failure", "HostedTool", "Message", "MessagePage", "Run", "RunPage", "ToolCall", "Usage"]
@@ -53,6 +54,10 @@ class ToolCall:
     asked_at: float | None = None
     by_server: bool = False
     unlisted: bool = False
+
+    def asks_for_the_same_as(self, other: ToolCall) -> bool:
+        """Return whether both calls have the same name, and arguments that are the same JSON value."""
+        return self.name == other.name and have_equal_values(self.arguments, other.arguments)
 
     @property
     def has_begun(self) -> bool:

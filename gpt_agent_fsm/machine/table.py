@@ -7,7 +7,7 @@ group of rows with guards ends in a row without a guard.
 
 The inputs in `IGNORED` may arrive, but change nothing. Only a defect of the library can cause the inputs in `ILLEGAL`.
 `AFTER_EACH` contains states, a guard and an input. If an input leaves a thread in one of these states, and the guard
-returns True, the input in `AFTER_EACH` is handled next. The guards are in the three modules whose names end in
+returns True, the input in `AFTER_EACH` is handled next. The guards are in the four modules whose names end in
 `guards`, and the actions are in `actions`.
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gpt_agent_fsm.machine import call_guards as k
 from gpt_agent_fsm.machine import failure_guards as f
 from gpt_agent_fsm.machine import guards as g
 from gpt_agent_fsm.machine import message_guards as h
@@ -132,23 +133,23 @@ TABLE: Final[tuple[Row, ...]] = (
     # The run asks for tools; each call is announced once, and all outputs are sent together.
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_the_impossible,             e.refuse_action,            "the run waits for an approval"),
     on(RunSeen,               LIVE,             RUNNING,         g.waits_for_nothing,                    r.poll_later,               "the run waits for tools and names none"),
-    on(RunSeen,               OUTPUTS_SENT,     RUNNING,         g.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
-    on(RunSeen,               NOT_AWAITING,     RUNNING,         g.has_too_many_rounds,                  c.end_for_rounds,           "the run asks for tools too often"),
-    on(RunSeen,               LIVE,             SUBMITTING,      g.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
-    on(RunSeen,               LIVE,             AWAITING_TOOLS,  g.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
+    on(RunSeen,               OUTPUTS_SENT,     RUNNING,         k.outputs_have_arrived,                 r.poll_later,               "a stale poll after the outputs were taken"),
+    on(RunSeen,               NOT_AWAITING,     RUNNING,         k.has_too_many_rounds,                  c.end_for_rounds,           "the run asks for tools too often"),
+    on(RunSeen,               LIVE,             SUBMITTING,      k.all_calls_are_answered,               t.submit_known_outputs,     "the run asks for tools whose outputs are known"),
+    on(RunSeen,               LIVE,             AWAITING_TOOLS,  k.run_needs_tools,                      t.request_tool_calls,       "the run asks for tools"),
     on(RunSeen,               LIVE,             RUNNING,         OTHERWISE,                              r.poll_later,               "the run continues"),
-    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is in flight"),
-    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      g.is_the_last_output,                   t.record_last_output,       "the last output comes"),
-    on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
-    on(SubmitToolOutput,      FAILED,           SAME,            g.answers_an_open_call,                 t.record_output,            "an output comes for an abandoned run"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      k.is_the_last_output_during_a_request,  t.record_output,            "the last output comes while a poll is in flight"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SUBMITTING,      k.is_the_last_output,                   t.record_last_output,       "the last output comes"),
+    on(SubmitToolOutput,      AWAITING_TOOLS,   SAME,            k.answers_an_open_call,                 t.record_output,            "an output comes, others are open"),
+    on(SubmitToolOutput,      FAILED,           SAME,            k.answers_an_open_call,                 t.record_output,            "an output comes for an abandoned run"),
 
     # Functions of this program answer calls. A person may have to approve a call first.
-    on(AskForApproval,        AWAITING_TOOLS,   SAME,            g.may_ask_for_approval,                 c.ask_for_approval,         "a person must approve a call"),
-    on(ApproveToolCall,       AWAITING_TOOLS,   SAME,            g.waits_for_approval,                   c.approve,                  "a call is approved"),
-    on(DenyToolCall,          AWAITING_TOOLS,   SAME,            g.may_be_denied,                        c.deny,                     "a call is denied"),
-    on(StartTool,             AWAITING_TOOLS,   SAME,            g.may_be_started,                       c.start,                    "a function is started"),
-    on(ToolEnded,             MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.end,                      "a function has ended"),
-    on(ToolLost,              MAY_HAVE_CALLS,   SAME,            g.tool_runs,                            c.lose,                     "a function was started and is lost"),
+    on(AskForApproval,        AWAITING_TOOLS,   SAME,            k.may_ask_for_approval,                 c.ask_for_approval,         "a person must approve a call"),
+    on(ApproveToolCall,       AWAITING_TOOLS,   SAME,            k.waits_for_approval,                   c.approve,                  "a call is approved"),
+    on(DenyToolCall,          AWAITING_TOOLS,   SAME,            k.may_be_denied,                        c.deny,                     "a call is denied"),
+    on(StartTool,             AWAITING_TOOLS,   SAME,            k.may_be_started,                       c.start,                    "a function is started"),
+    on(ToolEnded,             MAY_HAVE_CALLS,   SAME,            k.tool_runs,                            c.end,                      "a function has ended"),
+    on(ToolLost,              MAY_HAVE_CALLS,   SAME,            k.tool_runs,                            c.lose,                     "a function was started and is lost"),
 
     # The thread waits for a long time.
     on(StillWaiting,          ANY,              SAME,            g.is_waiting,                           w.announce_stall,           "nothing has changed for long"),

@@ -29,7 +29,7 @@ from gpt_agent_fsm.engine.inbox import Inbox
 from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
-from gpt_agent_fsm.machine import failure_guards, guards, likeness, message_guards
+from gpt_agent_fsm.machine import call_guards, failure_guards, guards, likeness, message_guards
 from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import Queue
@@ -119,8 +119,8 @@ MUTANTS = {
     "a long wait is not announced": _Mutant(guards.is_waiting, "copy.waiting is not None", "False"),
     "a run that was left is adopted again": _Mutant(guards._is_over, "or run.id in copy.server.ended_run_ids", ""),
     "a call with other spaces in its arguments is another call": _Mutant(
-        guards.known_call,
-        "call.id in copy.calls.staged or have_equal_arguments(known, call)",
+        call_guards.known_call,
+        "has_begun or known.asks_for_the_same_as(call)",
         "known.arguments == call.arguments",
     ),
     "an answer with the key of its run counts as the user's": _Mutant(
@@ -159,13 +159,13 @@ MUTANTS = {
         ToolDesk._about_started, "yield from self._about_lost(key, call)", "pass"
     ),
     "a function runs again for an outdated round": _Mutant(
-        guards.known_call_of_round, "and known.may_be_asked_again", "", ("assistants",)
+        call_guards.known_call_of_round, "and known.may_be_asked_again", "", ("assistants",)
     ),
     "a function does not wait for its approval": _Mutant(
         ToolDesk._about_open, "call.stage is CallStage.APPROVED or tool.approve is False", "True"
     ),
     "an approval is accepted twice": _Mutant(
-        guards.waits_for_approval, "call is not None and call.waits_for_a_person", "call is not None"
+        call_guards.waits_for_approval, "call is not None and call.waits_for_a_person", "call is not None"
     ),
     "an approval stays open when its run ends": _Mutant(
         requests.close_approvals, "if call.waits_for_a_person:", "if False:"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Sequence
 
@@ -122,7 +121,11 @@ class Tail:
     def _has_output(self, call: ToolCall) -> bool:
         every = (*self.before, *self.items)
         same = [place for place, item in enumerate(every) if item.closing is not None and item.asked_id == call.id]
-        equal = [place for place in same if _is_equal(every[place].to_call(), call)]
+        equal = [
+            place
+            for place in same
+            if (other := every[place].to_call()) is not None and call.asks_for_the_same_as(other)
+        ]
         if same and not equal:
             return False  # the call is not listed yet, and an earlier one had its id
         # If another call has the id, only an output that follows the call is its output.
@@ -181,17 +184,3 @@ class Tail:
         has_continued = all(self._has_output(call) for call in run.tool_calls if call.id in listed)
         is_past = self.was_ended or (self._has_spoken and has_continued)
         return self.to_run(run.id, run.key) if listed and is_past else run
-
-
-def _is_equal(one: ToolCall | None, other: ToolCall) -> bool:
-    if one is None or one.name != other.name:
-        return False
-    return one.arguments == other.arguments or _value(one.arguments) == _value(other.arguments)
-
-
-def _value(arguments: str) -> object:
-    """Return the JSON value of a call's arguments, which the server may write differently each time."""
-    try:
-        return json.loads(arguments)
-    except (ValueError, RecursionError):
-        return arguments

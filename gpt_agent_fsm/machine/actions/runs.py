@@ -20,13 +20,11 @@ from gpt_agent_fsm.machine.actions.requests import (
     report,
     try_again_later,
 )
+from gpt_agent_fsm.machine.call_guards import outputs_have_arrived, run_needs_tools
 from gpt_agent_fsm.machine.failure_guards import is_locked, was_a_submission
 from gpt_agent_fsm.machine.guards import (
-    is_known,
     our_run,
-    outputs_have_arrived,
     request_is_over_budget,
-    run_needs_tools,
     run_to_adopt,
     searches_for_our_run,
     waits_for_nothing,
@@ -182,7 +180,8 @@ def _take_run(copy: WorkingCopy, run: Run) -> LiveRun:
     """Follow this run. If its calls are already known, keep them with their outputs."""
     left, owed = copy.left, copy.outbox.owed
     # In some APIs, the ids of calls are not unique.
-    continued = bool(run.tool_calls) and all(is_known(copy, call) for call in run.tool_calls)
+    known = [(call, copy.calls.by_id.get(call.id)) for call in run.tool_calls]
+    continued = bool(known) and all(one is not None and one.asks_for_the_same_as(call) for call, one in known)
     same = left is not None and (left.id == run.id or continued)
     live = LiveRun(
         id=run.id,

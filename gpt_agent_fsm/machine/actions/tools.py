@@ -10,7 +10,7 @@ from gpt_agent_fsm.machine.actions.hosted import announce_hosted_tools
 from gpt_agent_fsm.machine.actions.messages import publish
 from gpt_agent_fsm.machine.actions.requests import give_up, leave_run, remember_calls, report, request_of
 from gpt_agent_fsm.machine.arguments import BROKEN, announced_arguments, decode_arguments
-from gpt_agent_fsm.machine.guards import (
+from gpt_agent_fsm.machine.call_guards import (
     asks_for_more,
     calls_to_answer,
     is_a_new_round,
