@@ -69,9 +69,7 @@ def poll_may_be_refused_by_mistake(copy: WorkingCopy, _: inputs.RequestRejected)
     For a moment after the creation of a run, another replica of the server may not know it. A gateway may also send one
     request to the wrong server.
     """
-    run = copy.live_run
-    may_repeat = run.refused_polls + 1 < _REFUSED_POLLS and not run.must_cancel
-    return isinstance(copy.request, effects.GetRun) and may_repeat
+    return isinstance(copy.request, effects.GetRun) and copy.live_run.refused_polls + 1 < _REFUSED_POLLS
 
 
 def ending_is_denied(copy: WorkingCopy, failure: inputs.RequestNeedsOperator) -> bool:

@@ -190,6 +190,8 @@ class SimulatedConversations:
                 return self._list(self._conversation(thread_id), params)
             case ["responses", response_id]:
                 response = self._response(response_id)
+                if not self.faults_off:
+                    self.habits.check_poll(response_id)
                 self._progress(response)
                 return self._view(response)
             case ["responses", response_id, "input_items"]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, TypeAlias
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from gpt_agent_fsm.errors import OutcomeUnknown, RequestRefused
 
 __all__ = ["Cancels", "Habits", "Refusal"]
+
+_T = TypeVar("_T")
+_MESSAGES_PER_TICK = 3
 
 Cancels: TypeAlias = Literal["obeyed", "refused", "ignored", "lost", "endless", "taken", "overtaken"]
 """What a server does if a client cancels a run.
@@ -59,6 +63,11 @@ class Habits:
         hides_sources: True if the server lists images and files without their content, address and id.
         respells_arguments: True if the server writes the arguments of a call differently each time, with other spaces.
         copies_keys: True if the server copies the key in a run's metadata to the messages of the run.
+        leaves_out_calls: True if every second poll of a run that waits for several outputs omits the last call. This
+            concerns threads, because the output of a response does not change any more.
+        coarse_times: True if the server gives several messages of a thread the same time, and sorts messages only by
+            their times. So it lists messages of the same time oldest first in both orders.
+        forgets_runs: True if every fourth poll of a run is answered as if there was no such run.
     """
 
     cancels: Cancels = "obeyed"
@@ -70,6 +79,10 @@ class Habits:
     hides_sources: bool = False
     respells_arguments: bool = False
     copies_keys: bool = False
+    leaves_out_calls: bool = False
+    coarse_times: bool = False
+    forgets_runs: bool = False
+    _polls: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
     _times: Iterator[int] = attrs.field(factory=itertools.count, init=False, eq=False, repr=False)
 
     def lists_newest_first(self, requested: str | None) -> bool:
@@ -109,6 +122,29 @@ class Habits:
         """Return an item of a conversation as the server writes it this time."""
         is_call = item.get("type") == "function_call"
         return {**item, "arguments": self.spelt(item["arguments"])} if is_call else item
+
+    def shown_calls(self, calls: Sequence[_T]) -> Sequence[_T]:
+        """Return the calls of a run that the server shows in this poll."""
+        if self.leaves_out_calls and len(calls) > 1 and next(self._times) % 2:
+            return calls[:-1]
+        return calls
+
+    def time_of(self, number: int) -> int:
+        """Return the time of a thread's message with this number."""
+        return number // _MESSAGES_PER_TICK if self.coarse_times else number
+
+    def newest_first(self, messages: Sequence[_T]) -> list[_T]:
+        """Return the messages of a thread, which are given oldest first, as the server lists them newest first."""
+        numbers = range(len(messages))
+        if self.coarse_times:
+            return [messages[number] for number in sorted(numbers, key=lambda number: -self.time_of(number))]
+        return [messages[number] for number in reversed(numbers)]
+
+    def check_poll(self, run_id: str) -> None:
+        """Raise an error if the server does not find the run this time."""
+        self._polls[run_id] += 1
+        if self.forgets_runs and self._polls[run_id] % 4 == 0:
+            raise RequestRefused(404, None, f"No run found with id '{run_id}'.")
 
     def check_cancel(self) -> None:
         """Raise an error if the server refuses or loses the cancel of a run in progress."""

@@ -242,10 +242,13 @@ class SimulatedServer:
         """See `Backend.get_run`."""
         del handle, in_doubt, timeout
         run = self._run(thread_id, run_id)
-        if run.outdated and not self.faults_off:
-            return run.outdated.pop()
+        if not self.faults_off:
+            self.habits.check_poll(run_id)
+            if run.outdated:
+                return run.outdated.pop()
         self._progress(thread_id, run)
-        calls = [attrs.evolve(call, arguments=self.habits.spelt(call.arguments)) for call in run.view.tool_calls]
+        shown = run.view.tool_calls if self.faults_off else self.habits.shown_calls(run.view.tool_calls)
+        calls = [attrs.evolve(call, arguments=self.habits.spelt(call.arguments)) for call in shown]
         return attrs.evolve(run.view, tool_calls=tuple(calls))
 
     def submit_tool_outputs(self, request: ToolOutputsRequest, *, timeout: Timeout) -> Run:
@@ -267,7 +270,8 @@ class SimulatedServer:
     def list_messages(self, thread_id: str, *, after: str | None, newest_first: bool, timeout: Timeout) -> MessagePage:
         """See `Backend.list_messages`."""
         del timeout
-        messages = self._thread(thread_id).messages[:: -1 if newest_first else 1]
+        messages = self._thread(thread_id).messages
+        messages = self.habits.newest_first(messages) if newest_first else messages
         if self.habits.ignores_cursor:
             return MessagePage(messages=tuple(messages))
         start = next((i + 1 for i, message in enumerate(messages) if message.id == after), 0)

@@ -109,8 +109,9 @@ class SimulatedThreads:
             thread_id, after=params.get("after"), newest_first=newest_first, timeout=_NO_TIME
         )
         docs = [self._server.habits.shown(_message(thread_id, message)) for message in page.messages]
-        if self._server.habits.order == "newest first":
-            times = {message.id: time for time, message in enumerate(self._server.messages(thread_id))}
+        if self._server.habits.order == "newest first" or self._server.habits.coarse_times:
+            time_of = self._server.habits.time_of
+            times = {message.id: time_of(number) for number, message in enumerate(self._server.messages(thread_id))}
             docs = [{**doc, "created_at": times[doc["id"]]} for doc in docs]
         return {"data": docs, "has_more": page.next_after is not None}
 

@@ -30,7 +30,7 @@ from gpt_agent_fsm.engine.ledger import Ledger
 from gpt_agent_fsm.engine.ownership import _SoleLease
 from gpt_agent_fsm.engine.tool_desk import ToolDesk
 from gpt_agent_fsm.machine import call_guards, failure_guards, guards, likeness, message_guards
-from gpt_agent_fsm.machine.actions import calls, endings, requests, runs
+from gpt_agent_fsm.machine.actions import calls, endings, requests, runs, tools
 from gpt_agent_fsm.machine.objects import Message
 from gpt_agent_fsm.machine.queue import Queue
 from gpt_agent_fsm.testing.simulation import simulate
@@ -125,6 +125,12 @@ MUTANTS = {
     ),
     "an answer with the key of its run counts as the user's": _Mutant(
         Message.is_worth_publishing.fget, "and self.run_id is None", "", wires=("assistants",)
+    ),
+    "a call that a poll leaves out is forgotten": _Mutant(
+        tools._take_down_calls, "if goes_on:", "if False:", wires=("assistants",)
+    ),
+    "a run that one poll does not find is lost": _Mutant(
+        failure_guards.poll_may_be_refused_by_mistake, "< _REFUSED_POLLS", "< 1"
     ),
     "a message gets the number of one that was discarded": _Mutant(
         Queue.keep_head, "self.first + len(self.messages)", "self.first"

@@ -254,6 +254,7 @@ STORIES: dict[str, Callable[[], tuple[Story, inputs.Input]]] = {
     "a cancel is refused": lambda: (running().tell(cancel), refused()),
     "outputs are refused once too often": lambda: (submitting(**ONE_SUBMISSION), refused()),
     "outputs are refused": lambda: (submitting(), refused()),
+    "cancelled while a poll is refused": lambda: (polling().tell(cancel), refused(404)),
     "a poll is refused": lambda: (polling(), refused(404)),
     "the server denies knowing the run": lambda: (
         polling().tell(refused(404), due, refused(404), due),

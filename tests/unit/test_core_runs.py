@@ -123,8 +123,19 @@ def test_polls_that_failed_for_another_reason_do_not_count_as_refused(trouble):
     assert refuse_the_poll(polling().tell(refused(404), due, seen(), due)).said == ["RequestFailed", "RunFailed"]
 
 
-def test_a_run_that_must_be_cancelled_is_lost_at_the_first_refused_poll():
-    assert polling().tell(cancel, refused(404)).said == ["RequestFailed", "RunFailed"]
+def test_a_run_that_must_be_cancelled_is_cancelled_although_the_poll_is_refused():
+    story = polling().tell(cancel, refused(404))
+    assert (story.said, story.request) == (["RequestFailed"], effects.CancelRun(run_id="run_1"))
+    story.tell(refused(404), refused(404), due, refused(404), due, refused(404))
+    assert (story.said, story.state) == (["RequestFailed", "RunFailed"], "failed")
+
+
+@pytest.mark.parametrize("between", [delayed(), seen(RunStatus.CANCELLING)], ids=["delayed", "cancelling"])
+def test_refused_polls_count_only_if_nothing_comes_between_them(between):
+    story = running().tell(cancel, refused())
+    for _ in range(3):
+        story.tell(refused(404), due, between, due)
+    assert story.state == "running"
 
 
 def test_a_wrong_key_abandons_the_run_and_the_next_command_finds_it_again():

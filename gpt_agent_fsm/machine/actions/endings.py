@@ -11,8 +11,8 @@ import attrs
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.messages import queued
-from gpt_agent_fsm.machine.actions.requests import announce_failed_run, end_run, report, try_again_later
-from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_run
+from gpt_agent_fsm.machine.actions.requests import announce_failed_run, end_run, report
+from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_again_later, poll_run
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel
 from gpt_agent_fsm.machine.message_guards import head_may_be_sent
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -58,7 +58,7 @@ def send_cancel(copy: WorkingCopy, _: inputs.Input) -> None:
     copy.perform(effects.CancelRun(run_id=copy.live_run.id, handle=copy.live_run.handle))
 
 
-def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
+def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed | inputs.RequestRejected) -> None:
     report(copy, failure, will_retry=False)
     send_cancel(copy, failure)
 
@@ -69,7 +69,7 @@ def cancel_instead(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
 def insist(copy: WorkingCopy, fact: inputs.RunSeen) -> None:
     """Cancel the run again. If the server is already cancelling the run, wait instead."""
     _count_try(copy)
-    change_run(copy, handle=fact.run.handle)
+    change_run(copy, handle=fact.run.handle, refused_polls=0)
     if was_a_cancel(copy, fact) or fact.run.status is RunStatus.CANCELLING:
         _poll_later(copy)
     else:
@@ -98,9 +98,9 @@ def abandon_run(copy: WorkingCopy, input_: inputs.Input) -> None:
     end_run(copy)
 
 
-def count_and_try_again(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
+def count_and_try_again(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
     _count_try(copy)
-    try_again_later(copy, failure)
+    poll_again_later(copy, failure)
 
 
 def _count_try(copy: WorkingCopy) -> None:

@@ -222,6 +222,11 @@ def poll_once_more(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
     try_again_later(copy, failure)
 
 
+def poll_again_later(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
+    change_run(copy, refused_polls=0)
+    try_again_later(copy, failure)
+
+
 def change_run(copy: WorkingCopy, **changes: Any) -> None:  # noqa: ANN401 - any fields
     """Change these fields of the run. Do nothing if all values are the same, which is so after most polls."""
     run = copy.live_run

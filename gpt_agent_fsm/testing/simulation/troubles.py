@@ -128,7 +128,14 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         habits = attrs.evolve(habits, order="newest first")
     if rng.random() < _LIKELY:
         habits = attrs.evolve(habits, ignores_cursor=True)
-    habits = attrs.evolve(habits, respells_arguments=rng.random() < _LIKELY, copies_keys=rng.random() < _LIKELY)
+    habits = attrs.evolve(
+        habits,
+        respells_arguments=rng.random() < _LIKELY,
+        copies_keys=rng.random() < _LIKELY,
+        leaves_out_calls=rng.random() < _LIKELY,
+        coarse_times=rng.random() < _LIKELY,
+        forgets_runs=rng.random() < _LIKELY,
+    )
     return attrs.evolve(troubles, habits=habits)
 
 
