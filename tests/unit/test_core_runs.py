@@ -6,6 +6,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.run_status import RunStatus
 from tests.story import (
+    LOCATE,
     Story,
     awaiting,
     busy,
@@ -33,6 +34,7 @@ from tests.story import (
     say,
     seen,
     submitting,
+    unknown,
 )
 
 POLL = effects.GetRun(run_id="run_1")
@@ -123,9 +125,20 @@ def test_polls_that_failed_for_another_reason_do_not_count_as_refused(trouble):
     assert refuse_the_poll(polling().tell(refused(404), due, seen(), due)).said == ["RequestFailed", "RunFailed"]
 
 
-def test_a_run_that_must_be_cancelled_is_cancelled_although_the_poll_is_refused():
-    story = polling().tell(cancel, refused(404))
-    assert (story.said, story.request) == (["RequestFailed"], effects.CancelRun(run_id="run_1"))
+POLLS = {
+    "running": polling,
+    "awaiting": lambda: awaiting(LOCATE).tell(due),
+    "submitting": lambda: submitting().tell(unknown(), due),
+}
+
+
+@pytest.mark.parametrize("make", POLLS.values(), ids=POLLS)
+def test_a_run_that_must_be_cancelled_is_cancelled_although_the_poll_is_refused(make):
+    story = make()
+    assert story.request == effects.GetRun(run_id="run_1", in_doubt=story.state == "submitting")
+    story.tell(cancel, refused(404))
+    assert (story.said, story.state) == (["RequestFailed"], "running")
+    assert story.request == effects.CancelRun(run_id="run_1")
     story.tell(refused(404), refused(404), due, refused(404), due, refused(404))
     assert (story.said, story.state) == (["RequestFailed", "RunFailed"], "failed")
 
