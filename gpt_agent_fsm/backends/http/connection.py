@@ -39,7 +39,7 @@ from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, Sh
 from gpt_agent_fsm.backends.http.turns import paused
 from gpt_agent_fsm.backends.http.watchers import http_client_is_watched
 
-__all__ = ["Adapter", "ask"]
+__all__ = ["Adapter", "ask", "disconnect"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
@@ -308,3 +308,10 @@ def ask(
     else:
         pool._put_conn(connection)
     return answer
+
+
+def disconnect(pool: urllib3.HTTPConnectionPool) -> None:
+    """Close the idle connection of the pool, so that the next request makes a new connection."""
+    connection = pool._get_conn()
+    connection.close()
+    pool._put_conn(connection)

@@ -7,7 +7,9 @@ or a tool has replaced `Session.send`, the adapter of the address, or `HTTPAdapt
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,10 +17,11 @@ from typing import Any
 import attrs
 import requests
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry
+from urllib3.exceptions import ProtocolError
 
 from gpt_agent_fsm.backends.http import exchange
 from gpt_agent_fsm.backends.http.checks import Proxy
-from gpt_agent_fsm.backends.http.connection import Adapter, ask
+from gpt_agent_fsm.backends.http.connection import Adapter, ask, disconnect
 from gpt_agent_fsm.backends.http.reading import interrupt
 from gpt_agent_fsm.backends.http.short_way import ShortAnswer
 from gpt_agent_fsm.backends.http.turns import Turns, give_up
@@ -28,6 +31,10 @@ from gpt_agent_fsm.forks import Origin
 __all__ = ["HttpRequest", "Incoming", "Transport"]
 
 _PIECE = 65_536
+_DISTRUST = 600.0
+"""How many seconds after a lost connection a request that changes the server is sent over a new connection. Some servers
+close a connection just after an answer and do not announce it. The next request may then be lost, and only requests that
+do not change the server can simply be repeated."""
 _NO_RETRIES = Retry(False)
 
 
@@ -162,6 +169,7 @@ class Transport:
         self._root = str(template.url).rstrip("/")
         self._proxy = proxy
         self._verify = verify
+        self._distrusts_until = -math.inf
         self._forget_connections()
 
     def _forget_connections(self) -> None:
@@ -212,6 +220,17 @@ class Transport:
     def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
+        if request.method != "GET" and time.monotonic() < self._distrusts_until:
+            disconnect(pool)
+        try:
+            return self._ask(pool, before, request, seconds)
+        except (ConnectionError, ProtocolError):
+            if exchange.was_sent():
+                self._distrusts_until = time.monotonic() + _DISTRUST
+            raise
+
+    @staticmethod
+    def _ask(pool: HTTPConnectionPool, before: str, request: HttpRequest, seconds: float) -> Incoming:
         method, target, body, headers = request.method, before + request.target, request.body, request.headers
         answer = None
         if urllib3_is_watched(pool) or http_client_is_watched():

@@ -277,6 +277,24 @@ def test_a_server_that_does_not_speak_http_makes_the_address_suspect(make, serve
     )
 
 
+@pytest.mark.parametrize("lost", [get, post])
+def test_after_a_lost_connection_each_post_has_a_new_one(make_new, serve, lost):
+    answered = set()
+
+    def only_once(connection, _):
+        # The server closes a connection when the second request comes, and has not announced it.
+        if connection in answered:
+            connection.shutdown(socket.SHUT_RDWR)
+        else:
+            answered.add(connection)
+            connection.sendall(answer(RUN))
+
+    backend = make_new(serve(only_once).base_url)
+    assert get(backend).id == "run_1"
+    failure_of(lost, backend)
+    assert [post(backend).id for _ in range(3)] == ["run_1"] * 3
+
+
 def test_a_connection_closed_while_idle_is_replaced(make, serve):
     served = threading.Semaphore(0)
 
