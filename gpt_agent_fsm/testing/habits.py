@@ -64,7 +64,7 @@ class Habits:
         respells_arguments: True if the server writes the arguments of a call differently each time, with other spaces.
         copies_keys: True if the server copies the key in a run's metadata to the messages of the run.
         leaves_out_calls: True if every second poll of a run that waits for several outputs omits the last call. This
-            concerns threads, because the output of a response does not change any more.
+            concerns threads, because the output of a response no longer changes.
         coarse_times: True if the server gives several messages of a thread the same time, and sorts messages only by
             their times. So it lists messages of the same time oldest first in both orders.
         forgets_runs: True if every fourth poll of a run is answered as if there was no such run.
