@@ -9,7 +9,6 @@ import contextlib
 import math
 import uuid
 from collections.abc import Mapping
-from html import escape
 from typing import Any, Literal, Unpack
 
 import attrs
@@ -359,6 +358,8 @@ class Agent:
 
     def _repr_html_(self) -> str:
         """Return the diagram for a notebook, or only the `repr` if the agent is not alive or the drawing fails."""
+        from html import escape  # noqa: PLC0415 - takes memory, and only notebooks need it
+
         name, picture = escape(object.__repr__(self)), ""
         with contextlib.suppress(Exception):  # a notebook shows nothing at all if this method raises
             name = escape(repr(self))

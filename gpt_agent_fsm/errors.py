@@ -25,7 +25,6 @@ error                         who must act        what the library does
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -279,6 +278,13 @@ _Class = TypeVar("_Class", bound=type)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
+def nearest(wrong: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most like a wrong one, or None if none is like it."""
+    import difflib  # noqa: PLC0415 - takes memory, and most programs make no such mistake
+
+    return next(iter(difflib.get_close_matches(wrong, names, 1)), None)
+
+
 def unknown_keyword(
     call: str, given: Iterable[str], known: Iterable[str], perhaps: Iterable[str] = ()
 ) -> TypeError | None:
@@ -289,8 +295,8 @@ def unknown_keyword(
     names = list(known)
     for wrong in given:
         if wrong not in names:
-            near = difflib.get_close_matches(wrong, [name for name in (*names, *perhaps) if name != wrong], 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            meant = nearest(wrong, (name for name in (*names, *perhaps) if name != wrong))
+            advice = f"there are {', '.join(names)}" if meant is None else f"did you mean {meant!r}?"
             return TypeError(f"{call} takes no argument {wrong!r}; {advice}")
     return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from gpt_agent_fsm.errors import explains_keywords
+from gpt_agent_fsm.errors import explains_keywords, nearest
 
 __all__ = ["Settings"]
 
@@ -210,5 +209,5 @@ class Settings:
 def _meant(variable: str, known: list[str]) -> str:
     """Return the nearest variable, or all variables if none is near. All of them begin in the same way."""
     names = [name.removeprefix(PREFIX) for name in (*known, _STORE)]
-    near = difflib.get_close_matches(variable.removeprefix(PREFIX), names, 1)
-    return f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(known)}"
+    meant = nearest(variable.removeprefix(PREFIX), names)
+    return f"the settings are {', '.join(known)}" if meant is None else f"did you mean {PREFIX}{meant}?"

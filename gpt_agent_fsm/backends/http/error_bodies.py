@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from typing import Any
@@ -56,6 +55,8 @@ def read_error_body(answer: HttpAnswer) -> ErrorBody:
         return found
     body = answer.body[:_MAX_READ]
     if answer.is_html:
+        import html  # noqa: PLC0415 - takes memory, and an API rarely answers with a page
+
         title = re.search(rb"<title[^<>]*>([^<]*)", body, re.I)
         name = html.unescape(title[1].decode(errors="replace")).strip() if title else ""
         return ErrorBody(

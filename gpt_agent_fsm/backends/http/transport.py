@@ -32,9 +32,9 @@ __all__ = ["HttpRequest", "Incoming", "Transport"]
 
 _PIECE = 65_536
 _DISTRUST = 600.0
-"""How many seconds after a lost connection each request that changes the server has a new connection. Some servers close
-a connection just after an answer and do not announce it. The next request may then be lost, and only requests that do
-not change the server can simply be repeated."""
+"""How many seconds after a lost connection each request that changes the server has a new connection. Some servers
+close a connection just after an answer and do not announce it. The next request may then be lost, and only requests
+that do not change the server can simply be repeated."""
 _NO_RETRIES = Retry(False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.cli.chat.options import WrongOption
+from gpt_agent_fsm.errors import nearest
 
 __all__ = ["Functions", "importable_directory", "load_tools", "named"]
 
@@ -73,8 +73,8 @@ def _found(option: str, module: ModuleType, name: str) -> Any:  # noqa: ANN401 -
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            likely = difflib.get_close_matches(part, [each for each in dir(found) if not each.startswith("_")], 1)
-            advice = f"; is it {likely[0]!r}?" if likely else ""
+            likely = nearest(part, (each for each in dir(found) if not each.startswith("_")))
+            advice = "" if likely is None else f"; is it {likely!r}?"
             raise WrongOption(f"{option}: the module {module.__name__!r} has no {name!r}{advice}") from error
     return found
 
