@@ -100,7 +100,9 @@ class Leases:
         self._concurrency = concurrency
         self._tick_soon = tick_soon
         self._placer = placer
-        self._lock = threading.Lock()
+        # Reentrant: an operating system signal may interrupt a method that holds the lock, and the signal's handler may
+        # close the runtime.
+        self._lock = threading.RLock()
         self._held: dict[str, ClusterLease] = {}
         self._unreleased: dict[ClusterLease, bool] = {}
         """Leases whose end is not saved yet, because the database did not answer; and whether they leave work."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import psycopg
 from psycopg import sql
 
+from gpt_agent_fsm.engine.waiters import Changed
 from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.events import AssistantMessageDelta
 from gpt_agent_fsm.logs import Log, get_logger
@@ -34,7 +36,9 @@ _LOOK = 0.5
 _PAUSE = 1.0
 """The seconds until the ear connects again."""
 _LONGEST_END = 5.0
-"""The seconds for which `close` waits for the ear. A frozen server may not answer to LISTEN."""
+"""The seconds for which `close` waits for the herald or the ear. A frozen server may not answer."""
+_News: TypeAlias = tuple[str, Any]
+"""The kind of a piece of news, and what it says, as JSON."""
 
 
 class Hearer(Protocol):
@@ -72,67 +76,71 @@ class Herald:
     def __init__(self, send: Callable[[list[str]], None], name: str) -> None:
         self._send = send
         self._name = name
-        self._changed: dict[str, None] = {}
-        self._accounts: dict[str, None] = {}
-        self._pieces: list[AssistantMessageDelta] = []
-        self._notices: list[Notice] = []
-        self._lock = threading.Lock()
-        self._has_news = threading.Event()
-        self._closed = threading.Event()
+        # No lock, because the handler of an operating system signal may interrupt a caller, and close the runtime.
+        self._news: deque[_News] = deque()
+        self._has_news = Changed()
+        self._is_closed = False
+        self._closing = Changed()
         self._thread = threading.Thread(target=self._work, name="gpt-agent-fsm-herald", daemon=True)
         self._thread.start()
 
     def tell(self, thread_id: str) -> None:
         """Tell the other processes that a thread has changed."""
-        with self._lock:
-            self._changed[thread_id] = None
-        self._has_news.set()
+        self._add("changed", thread_id)
 
     def tell_account(self, name: str) -> None:
         """Tell the other processes that an account has changed."""
-        with self._lock:
-            self._accounts[name] = None
-        self._has_news.set()
+        self._add("account", name)
 
     def tell_webhook(self, notice: Notice) -> None:
         """Tell the other processes about a webhook. Its sender was checked here."""
-        with self._lock:
-            self._notices.append(notice)
-        self._has_news.set()
+        self._add("webhook", attrs.asdict(notice))
 
     def relay(self, delta: AssistantMessageDelta) -> None:
         """Tell the other processes about a piece of a message."""
-        with self._lock:
-            self._pieces.append(delta)
+        self._add("piece", attrs.asdict(delta))
+
+    def _add(self, kind: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        self._news.append((kind, value))
         self._has_news.set()
 
     def close(self) -> None:
-        """Send what is left, and end. Idempotent."""
-        self._closed.set()
+        """Send what is left, and end. Idempotent. Blocks for at most `_LONGEST_END` seconds."""
+        self._is_closed = True
+        self._closing.set()
         self._has_news.set()
-        self._thread.join()
+        self._thread.join(_LONGEST_END)
 
     def _work(self) -> None:
-        while not self._closed.is_set() or self._has_news.is_set():
+        while not self._is_closed or self._news:
             self._has_news.wait()
-            self._closed.wait(_GATHER)
+            self._closing.wait(_GATHER)
             self._has_news.clear()
-            with self._lock:
-                changed, self._changed = list(self._changed), {}
-                pieces, self._pieces = self._pieces, []
-                accounts, self._accounts = list(self._accounts), {}
-                notices, self._notices = self._notices, []
-            payloads = [*_payloads(self._name, pieces), *_notes(self._name, changed)]
-            payloads += [json.dumps({"from": self._name, "account": name}) for name in accounts]
-            payloads += [json.dumps({"from": self._name, "webhook": attrs.asdict(notice)}) for notice in notices]
-            if payloads:
+            news = [self._news.popleft() for _ in range(len(self._news))]
+            if payloads := list(_payloads(self._name, news)):
                 try:
                     self._send(payloads)
                 except Exception as error:  # noqa: BLE001 - the others look by themselves
                     log.warning("news for other processes was lost, and they look later: %s", error)
 
 
-def _notes(name: str, changed: list[str]) -> Iterator[str]:
+def _payloads(name: str, news: list[_News]) -> Iterator[str]:
+    """Yield the payloads that carry some news, each thing only once.
+
+    A piece that is too long is left out: the whole message contains it.
+    """
+    for piece in (value for kind, value in news if kind == "piece"):
+        payload = json.dumps({"from": name, "piece": piece})
+        if len(payload) <= _MOST_BYTES:
+            yield payload
+    yield from _notes(name, dict.fromkeys(value for kind, value in news if kind == "changed"))
+    for account in dict.fromkeys(value for kind, value in news if kind == "account"):
+        yield json.dumps({"from": name, "account": account})
+    for notice in (value for kind, value in news if kind == "webhook"):
+        yield json.dumps({"from": name, "webhook": notice})
+
+
+def _notes(name: str, changed: Iterable[str]) -> Iterator[str]:
     """Yield payloads that name the changed threads, as many in each as it can carry."""
     group: list[str] = []
     size = 0
@@ -146,14 +154,6 @@ def _notes(name: str, changed: list[str]) -> Iterator[str]:
             size += length
     if group:
         yield json.dumps({"from": name, "changed": group})
-
-
-def _payloads(name: str, pieces: list[AssistantMessageDelta]) -> Iterator[str]:
-    """Yield a payload for each piece. A piece that is too long is left out: the whole message contains it."""
-    for piece in pieces:
-        payload = json.dumps({"from": name, "piece": attrs.asdict(piece)})
-        if len(payload) <= _MOST_BYTES:
-            yield payload
 
 
 class Ear:

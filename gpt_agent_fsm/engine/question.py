@@ -13,6 +13,7 @@ from gpt_agent_fsm.engine.inquiry import Inquiry
 from gpt_agent_fsm.engine.protocols import Backend, Scheduler
 from gpt_agent_fsm.engine.run_options import output_of
 from gpt_agent_fsm.engine.thread import Thread
+from gpt_agent_fsm.engine.waiters import Changed
 from gpt_agent_fsm.errors import WaitInHandler, WaitTimeout
 from gpt_agent_fsm.machine import inputs
 from gpt_agent_fsm.machine.states import State
@@ -33,7 +34,7 @@ def wait_until(
     After each tick, the worker calls `is_over`. The OS thread that waits also calls `is_over`, at the beginning and
     whenever `changed` is set. Raises `AgentNotAlive` if the driver was stopped.
     """
-    changed = changed or threading.Event()
+    changed = changed or Changed()
 
     def done() -> bool:
         return driver.has_stopped or is_over()
@@ -77,7 +78,7 @@ class Question:
         self._scheduler = scheduler
         self._timeout = timeout
         self._output = output
-        self._changed = threading.Event()
+        self._changed = Changed()
         self._inquiry = Inquiry(driver.thread_id, key, self._changed.set)
         clock = scheduler.clock
         self._end = None if timeout is None else clock.monotonic() + timeout

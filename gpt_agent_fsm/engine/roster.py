@@ -34,6 +34,7 @@ from gpt_agent_fsm.engine.store_use import StoreUse
 from gpt_agent_fsm.engine.thread import Thread
 from gpt_agent_fsm.engine.tool_jobs import ToolJobs
 from gpt_agent_fsm.engine.tracing import Trace
+from gpt_agent_fsm.engine.waiters import Changed
 from gpt_agent_fsm.engine.webhooks import Notice
 from gpt_agent_fsm.errors import RuntimeClosed, StoreError, StoreTaken
 from gpt_agent_fsm.forks import Origin
@@ -257,15 +258,21 @@ class Roster:
     def _withdrawn_if_it_fails(self, driver: Driver) -> Iterator[None]:
         """Remove the driver if the `with` block raises an error.
 
-        The driver is also stopped, because another caller may already have it and must not see it as alive.
+        The driver is also stopped, because another caller may already have it and must not see it as alive. If a signal
+        handler has closed the roster during the block, the driver is leaving already.
         """
         try:
             yield
         except BaseException:
-            driver.withdraw()
             with self._lock:
-                del self._shifts[driver.thread_id]
-            self._release(driver)
+                is_leaving = self.get(driver.thread_id) is not driver
+                if not is_leaving:
+                    del self._shifts[driver.thread_id]
+            if is_leaving:
+                self.check_open()  # this says more than the error of a closed store
+            else:
+                driver.withdraw()
+                self._release(driver)
             raise
 
     # --- ticks ----------------------------------------------------------------------------------------
@@ -387,7 +394,7 @@ class Roster:
         for thread_id in self.jobs.threads:
             # The woken thread forgets the jobs of its approval rules: even if a rule allows a call, no function starts.
             self._ownership.wake(thread_id)
-        changed = threading.Event()
+        changed = Changed()
         with self.jobs.waiters.added(changed):
             self.scheduler.wait(lambda: self.jobs.threads.isdisjoint(self._shifts), changed, timeout)
 

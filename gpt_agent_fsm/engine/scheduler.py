@@ -15,6 +15,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from gpt_agent_fsm.engine.protocols import Clock, Task
+from gpt_agent_fsm.engine.waiters import Changed
 from gpt_agent_fsm.forks import Origin
 from gpt_agent_fsm.logs import Log, get_logger
 
@@ -23,6 +24,8 @@ __all__ = ["SystemClock", "ThreadedScheduler"]
 log: Log = get_logger(__name__)
 
 
+_LAST_STEPS = 1.0
+"""Seconds in which an OS thread without a task can end."""
 _RECOVERY = 1.0
 """Seconds until a task whose tick failed is ticked again."""
 
@@ -81,12 +84,14 @@ class ThreadedScheduler:
         """How many seconds the clock was ahead of the computer's own time when the clock was last read."""
         self._closed = False
         self._closers = 0
-        self._woken_by_close = threading.Event()
+        self._sleepers: list[Changed] = []
         names = ["gpt-agent-fsm-timer", *(f"gpt-agent-fsm-worker-{n}" for n in range(1, workers + 1))]
         targets = [self._keep_time, *([self._work] * workers)]
         self._threads = [
-            threading.Thread(target=target, name=name, daemon=True) for target, name in zip(targets, names, strict=True)
+            threading.Thread(target=self._run, args=(target,), name=name, daemon=True)
+            for target, name in zip(targets, names, strict=True)
         ]
+        self._running = len(self._threads)
         for thread in self._threads:
             thread.start()
 
@@ -115,6 +120,15 @@ class ThreadedScheduler:
         self._phases[task] = _Phase.QUEUED
         self._due.pop(task, None)
         self._ready.append(task)
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            if not self._origin.was_forked:
+                with self._lock:
+                    self._running -= 1
+                    self._calm.notify_all()
 
     def _keep_time(self) -> None:
         with self._lock:
@@ -202,7 +216,15 @@ class ThreadedScheduler:
     def sleep(self, seconds: float) -> None:
         """See `Scheduler.sleep`. A call of `close` ends the sleep."""
         self._origin.check()
-        self._woken_by_close.wait(seconds)
+        woken = Changed()
+        with self._lock:
+            self._sleepers.append(woken)
+        try:
+            if not self._closed:
+                woken.wait(seconds)
+        finally:
+            with self._lock:
+                self._sleepers.remove(woken)
 
     def close(self, timeout: float) -> None:
         """See `Scheduler.close`. The log names each task that does not end in time.
@@ -223,15 +245,17 @@ class ThreadedScheduler:
             self._ready.clear()
             self._ready_or_closed.notify_all()
             self._timer_changed.notify_all()
-        self._woken_by_close.set()
-        if own:
-            # The other OS threads end by themselves. If two workers in `close` joined each other, both would wait
-            # forever.
-            return
+            for woken in self._sleepers:
+                woken.set()
+            if own:
+                # The other OS threads end by themselves. If two workers in `close` waited for each other, both would
+                # wait forever.
+                return
+            # Joining the OS threads would not release the lock, which the method that a signal interrupted may hold.
+            seconds = max(deadline - time.monotonic(), 0.0 if busy else _LAST_STEPS)
+            self._calm.wait_for(lambda: not self._running, seconds)
         for task in busy:
             log.warning("closing without waiting any longer for %s", _description(task))
-        for thread in self._threads:
-            thread.join(max(deadline - time.monotonic(), 0.0 if busy else 1.0))
 
 
 def _checked(due: float | None) -> float | None:

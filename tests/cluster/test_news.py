@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 
+import attrs
 import psycopg
 import pytest
 from psycopg import sql
@@ -105,7 +106,7 @@ def test_an_id_that_no_payload_can_carry_is_left_out_and_the_others_are_told():
 @pytest.mark.parametrize("letter", ["x", "\N{SNOWMAN}", "\U0001f600"])
 def test_a_piece_that_is_too_long_is_left_out(letter):
     pieces = [piece("Hel"), piece(letter * LIMIT), piece("lo", index=2)]
-    payloads = list(news._payloads("me", pieces))
+    payloads = list(news._payloads("me", [("piece", attrs.asdict(each)) for each in pieces]))
     assert [json.loads(payload)["piece"]["text"] for payload in payloads] == ["Hel", "lo"]
     assert all(len(payload.encode()) < LIMIT for payload in payloads)
 
@@ -186,7 +187,8 @@ def note(sender="somebody", **what):
 def test_the_news_of_others_is_heard_and_ones_own_is_not(say, heard):
     own, others = (list(news._notes(name, ["thread_1", "thread_2"])) for name in ("me", "you"))
     delta = piece("\N{SNOWMAN}")
-    say(*own, *news._payloads("me", [delta]), *others, *news._payloads("you", [delta]))
+    mine, theirs = (list(news._payloads(name, [("piece", attrs.asdict(delta))])) for name in ("me", "you"))
+    say(*own, *mine, *others, *theirs)
     heard.wait_for("piece", delta)
     assert heard.notes == [("lost",), ("changed", "thread_1"), ("changed", "thread_2"), ("piece", delta)]
 

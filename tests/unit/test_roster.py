@@ -467,3 +467,24 @@ def test_a_store_object_is_used_by_one_runtime_at_a_time_and_by_the_next_after_i
             Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler())
         Runtime(SimulatedServer(), store=MemoryStore(), scheduler=VirtualScheduler()).close()
     Runtime(SimulatedServer(), store=store, scheduler=VirtualScheduler()).close()
+
+
+class ClosingStore(MemoryStore):
+    """A store that runs a function during a commit, as the handler of an operating system signal may."""
+
+    def commit(self, *args, **kwargs):
+        self.handler()
+        super().commit(*args, **kwargs)
+
+
+def test_a_runtime_that_a_signal_handler_closes_during_start_says_that_it_was_closed():
+    store, server = ClosingStore(), SimulatedServer()
+    runtime = Runtime(server, store=store, scheduler=VirtualScheduler())
+
+    def close_and_fail():
+        runtime.close()
+        raise errors.StoreError("The store was closed.")
+
+    store.handler = close_and_fail
+    with pytest.raises(errors.RuntimeClosed):
+        runtime.start("asst_1")

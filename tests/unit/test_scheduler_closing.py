@@ -8,6 +8,7 @@ import time
 import pytest
 
 from gpt_agent_fsm.engine.scheduler import ThreadedScheduler
+from tests.stores.helpers import at_each_line
 from tests.unit.tasks import TIMEOUT, Task
 
 
@@ -25,36 +26,51 @@ def test_closing_returns_as_soon_as_the_last_tick_has_ended(monkeypatch, caplog)
     assert caplog.text == ""
 
 
-class Joined:
-    """Stands for an OS thread of a scheduler, and keeps how long `close` would wait for it."""
-
-    def join(self, timeout):
-        self.timeout = timeout
-
-
-def join_timeout(scheduler, timeout):
-    """Close a scheduler and return how long it would wait for the end of an OS thread."""
-    joined = Joined()
-    real, scheduler._threads = scheduler._threads, [joined]
+def last_wait(scheduler, timeout):
+    """Close a scheduler and return how long it would wait for the ends of its OS threads."""
+    waits, wait_for = [], scheduler._calm.wait_for
+    scheduler._calm.wait_for = lambda done, seconds: waits.append(seconds) or wait_for(done, seconds)
     scheduler.close(timeout)
-    scheduler._threads = real
-    return joined.timeout
+    return waits[-1]
 
 
 @pytest.mark.parametrize(("timeout", "shortest", "longest"), [(TIMEOUT, TIMEOUT / 2, TIMEOUT), (0, 1, 1)])
 def test_closing_waits_for_the_ends_of_its_os_threads_for_a_second_at_least(timeout, shortest, longest):
-    assert shortest <= join_timeout(ThreadedScheduler(workers=1), timeout) <= longest
+    assert shortest <= last_wait(ThreadedScheduler(workers=1), timeout) <= longest
 
 
 def test_closing_does_not_wait_for_its_os_threads_once_a_tick_took_too_long():
     scheduler, inside, release = ThreadedScheduler(workers=1), threading.Event(), threading.Event()
     scheduler.wake(Task(lambda: inside.set() or (release.wait(TIMEOUT) and None)))
     assert inside.wait(TIMEOUT)
-    assert join_timeout(scheduler, 0) == 0
+    assert last_wait(scheduler, 0) == 0
     release.set()
     for thread in scheduler._threads:
         thread.join(TIMEOUT)
         assert not thread.is_alive()
+
+
+def test_a_signal_handler_closes_quickly_while_it_interrupts_the_code_that_holds_the_lock():
+    scheduler = ThreadedScheduler(workers=8)
+    with scheduler._lock:
+        before = time.monotonic()
+        scheduler.close(TIMEOUT)
+    assert time.monotonic() - before < TIMEOUT / 2
+    for thread in scheduler._threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive()
+
+
+def test_a_signal_handler_may_close_at_any_line_of_a_sleep():
+    schedulers = []
+    lines = at_each_line(
+        lambda: schedulers[-1].sleep(0.01),
+        lambda: schedulers[-1].close(TIMEOUT),
+        lambda: schedulers.append(ThreadedScheduler(workers=1)),
+    )
+    assert lines > 5
+    for scheduler in schedulers:
+        scheduler.close(TIMEOUT)
 
 
 def test_closing_from_a_tick_returns_as_soon_as_the_last_other_tick_has_ended(monkeypatch):
