@@ -133,16 +133,20 @@ def has_more_to_read(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
 def cursor_may_be_ignored(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:
     """Return whether the list after the cursor may lack messages, because the server ignores the cursor or the order.
 
-    This is so if the server lists the newest messages first. It may also be so if the list contains nothing to publish,
-    unless it contains the user's own message and not the message at the cursor.
+    This is so if the server lists the newest messages first. It may also be so if the list contains other messages, but
+    neither the message at the cursor nor the user's own message, which comes after it. And it may be so if there is
+    nothing to publish, unless the list contains the user's own message and not the message at the cursor.
     """
     cursor = copy.cursor
     if cursor.reading is None or cursor.reading.whole or cursor.start is None or looks_at_the_newest(copy):
         return False
     read = attrs.evolve(cursor.reading, messages=read_so_far(copy, fact))
     listed = {message.id for message in read.messages}
+    is_elsewhere = cursor.posted_since is not None and listed.isdisjoint((cursor.start, cursor.posted_since))
     follows = cursor.posted_since in listed and cursor.start not in listed
-    return is_newest_first(read.messages, cursor) or not (follows or unpublished(copy, read))
+    if is_newest_first(read, cursor) or (listed and is_elsewhere):
+        return True
+    return not (follows or unpublished(copy, read))
 
 
 def newest_do_not_join(copy: WorkingCopy, fact: inputs.MessagesListed) -> bool:

@@ -89,22 +89,30 @@ def search_message(
     """Search one page of a thread's messages, newest first, for a message that may have been posted.
 
     `doubt` contains the ids that were known before the message was sent. The next page starts after `next_after`. If
-    `next_after` is None, this page is the last one. `keys_kept` says whether the server is known to keep metadata,
-    which contains the key of the message.
+    `next_after` is None, this page is the last one. `keys_kept` says whether the server has shown the key of an earlier
+    message of the library, which the metadata contain.
     """
     for listed in page:
         if listed.key == message.key:
             return Found(listed)
     newer = _newer_messages(page, doubt)
     reached_known = len(newer) < len(page)
-    keys_kept = keys_kept or any(listed.key for listed in page)
-    alike = [] if keys_kept else [listed for listed in newer if may_be(message, listed)]
+    keys_listed = any(listed.key for listed in page) or (keys_kept and not _lacks_key_of_known(page, doubt))
+    alike = [] if keys_listed else [listed for listed in newer if may_be(message, listed)]
     bounded = reached_known or (doubt.nothing_before and next_after is None)
     if len(alike) == 1 and bounded:
         return Found(alike[0])
     if alike:
         return Ambiguous()
     return Absent() if reached_known or next_after is None else MorePages(next_after)
+
+
+def _lacks_key_of_known(page: Sequence[Message], doubt: Doubt) -> bool:
+    """Return whether a known message of a user is listed without a key.
+
+    Some servers show metadata in the answer to a POST, but not in a list.
+    """
+    return any(listed.role == "user" and listed.key is None and listed.id in doubt.known for listed in page)
 
 
 def _newer_messages(page: Sequence[Message], doubt: Doubt) -> Sequence[Message]:

@@ -14,13 +14,22 @@ def _position(messages: Sequence[Message], message_id: str | None) -> int | None
     return next((i for i, message in enumerate(messages) if message.id == message_id), None)
 
 
-def is_newest_first(messages: Sequence[Message], cursor: Cursor) -> bool:
-    """Return whether the server has listed the newest messages first although the oldest first were requested."""
+def is_newest_first(reading: Reading, cursor: Cursor) -> bool:
+    """Return whether the server has listed the newest messages first although the oldest first were requested.
+
+    The user's own message is newer than the message at the cursor, and older than the messages that the run reports.
+    """
+    messages = reading.messages
     times = [message.created_at for message in messages if message.created_at is not None]
     if times and times[0] != times[-1]:
         return times[0] > times[-1]
     read, posted = _start(messages, cursor), _position(messages, cursor.posted_since)
-    return read is not None and posted is not None and posted < read
+    if posted is None:
+        return False
+    if read is not None:
+        return posted < read
+    own = {message.id for message in reading.own}
+    return any(message.id in own for message in messages[:posted])
 
 
 def _start(messages: Sequence[Message], cursor: Cursor) -> int | None:
@@ -29,9 +38,9 @@ def _start(messages: Sequence[Message], cursor: Cursor) -> int | None:
     return _position(messages, cursor.last_message_id) if read_to is None else read_to
 
 
-def oldest_first(messages: Sequence[Message], cursor: Cursor) -> tuple[Message, ...]:
-    """Return the messages of a list in the order in which they were added to the thread."""
-    return tuple(messages[::-1] if is_newest_first(messages, cursor) else messages)
+def oldest_first(reading: Reading, cursor: Cursor) -> tuple[Message, ...]:
+    """Return the messages of a reading in the order in which they were added to the thread."""
+    return reading.messages[::-1] if is_newest_first(reading, cursor) else reading.messages
 
 
 def older_than_run(reading: Reading, cursor: Cursor) -> frozenset[str]:
@@ -39,7 +48,7 @@ def older_than_run(reading: Reading, cursor: Cursor) -> frozenset[str]:
 
     These messages do not belong to the run, unless the server says so.
     """
-    messages = oldest_first(reading.messages, cursor)
+    messages = oldest_first(reading, cursor)
     before = messages[: _position(messages, cursor.posted_since) or 0]
     return frozenset(message.id for message in before if message.run_id != reading.run_id)
 
@@ -51,7 +60,7 @@ def unread(reading: Reading, cursor: Cursor) -> list[Message]:
     the whole thread may not contain the message at the cursor. In this case, if the messages of the run can be
     recognised, the result contains only these, so that no old message is published twice.
     """
-    messages = oldest_first(reading.messages, cursor)
+    messages = oldest_first(reading, cursor)
     start = _start(messages, cursor)
     if start is not None:
         messages = (*_of_the_same_second(messages[:start], messages[start], reading), *messages[start + 1 :])

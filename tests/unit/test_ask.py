@@ -3,6 +3,7 @@
 import math
 import threading
 
+import attrs
 import pytest
 
 from gpt_agent_fsm import Assistant, Runtime, Settings, errors, events, signals
@@ -10,7 +11,7 @@ from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
 from gpt_agent_fsm.local import LocalServer, ToolCall
 from gpt_agent_fsm.machine.run_status import RunStatus
 from gpt_agent_fsm.ports import RunRequest
-from gpt_agent_fsm.testing import Answer, Call, Fail, Linger
+from gpt_agent_fsm.testing import Answer, Call, Fail, Linger, SimulatedServer, VirtualScheduler
 
 RATE = Fail(RunStatus.RATE_LIMITED, message="Rate limit reached")
 MEASURE = Call((("measure", "{}"),))
@@ -365,3 +366,35 @@ def test_each_of_many_callers_gets_its_own_answer():
         for caller in callers:
             caller.join()
     assert answers == {number: f"Heard Message {number}" for number in range(8)}
+
+
+class IgnoresCursor(SimulatedServer):
+    """A server that always lists the messages from the start, in the requested order, and a hundred at most."""
+
+    def list_messages(self, thread_id, *, after, newest_first, timeout):
+        return super().list_messages(thread_id, after=None, newest_first=newest_first, timeout=timeout)
+
+
+def test_each_question_of_a_long_conversation_gets_its_own_answer_although_the_cursor_is_ignored():
+    with Runtime(IgnoresCursor(), scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.start("asst_1")
+        texts = [f"message {number}" for number in range(120)]
+        assert [agent.ask(text).text for text in texts] == [f"You said: {text}" for text in texts]
+
+
+class NewestFirst(SimulatedServer):
+    """A server that always lists the newest messages first, without times, as `ListOrder` gives them to the library."""
+
+    def list_messages(self, thread_id, *, after, newest_first, timeout):
+        return super().list_messages(thread_id, after=None, newest_first=not newest_first, timeout=timeout)
+
+    def get_run(self, thread_id, run_id, **options):
+        run = super().get_run(thread_id, run_id, **options)
+        return attrs.evolve(run, messages=tuple(each for each in self.messages(thread_id) if each.run_id == run_id))
+
+
+def test_a_server_that_always_lists_the_newest_first_loses_no_answer():
+    with Runtime(NewestFirst(), scheduler=VirtualScheduler()) as runtime:
+        agent = runtime.start("asst_1")
+        texts = [f"message {number}" for number in range(4)]
+        assert [agent.ask(text).text for text in texts] == [f"You said: {text}" for text in texts]

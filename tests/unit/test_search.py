@@ -33,6 +33,9 @@ def message(*page, doubt=NOTHING_KNOWN, after=None, keys_kept=False):
         # without our key on a server that keeps keys, or of somebody else: not ours
         (message(ALIKE, OLD, doubt=KNOWN, keys_kept=True), Absent()),
         (message(ALIKE, question("msg_3", key="k0"), OLD, doubt=KNOWN), Absent()),
+        # a server that shows keys in its answers to a POST, but not in lists
+        (message(ALIKE, question("msg_1"), doubt=KNOWN, keys_kept=True), Found(ALIKE)),
+        (message(ALIKE, question("msg_1", key="k0"), doubt=KNOWN, keys_kept=True), Absent()),
         (message(answer("msg_4", "Hello"), OLD, doubt=KNOWN), Absent()),
         (message(OLD, ALIKE, doubt=KNOWN), Absent()),
         # the search ends at a known message, or at the last page

@@ -185,8 +185,8 @@ def read_without_cursor(copy: WorkingCopy, failure: inputs.RequestRejected) -> N
 def read_again_later(copy: WorkingCopy, fact: inputs.MessagesListed) -> None:
     """Request the newest messages after a while. They are joined to those that are known, however many these are."""
     copy.failures = 0
-    known = oldest_first(read_so_far(copy, fact), copy.cursor)
-    _change_reading(copy, messages=known, repeats=_reading(copy).repeats + 1)
+    _change_reading(copy, messages=read_so_far(copy, fact), repeats=_reading(copy).repeats + 1)
+    _change_reading(copy, messages=oldest_first(_reading(copy), copy.cursor))
     copy.schedule(_NEWEST, copy.poll_interval())
 
 
