@@ -39,7 +39,7 @@ from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, Sh
 from gpt_agent_fsm.backends.http.turns import paused
 from gpt_agent_fsm.backends.http.watchers import http_client_is_watched
 
-__all__ = ["Adapter", "ask", "disconnect"]
+__all__ = ["Adapter", "Connection", "SecureConnection", "ask", "disconnect"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
@@ -51,7 +51,9 @@ _BLANKS = " \t"
 _CLOSED = (errno.EPIPE, errno.ECONNRESET, errno.EPROTOTYPE)
 
 
-class _Connection(HTTPConnection):
+class Connection(HTTPConnection):
+    """A connection for plain HTTP. Each of its waits ends at the deadline of the exchange."""
+
     response_class = Response
     _is_connecting = False
     _head: bytes | None = None
@@ -70,6 +72,7 @@ class _Connection(HTTPConnection):
         headers: Any = None,  # noqa: ANN401 - as its base class
         **kwargs: Any,  # noqa: ANN401 - as its base class
     ) -> None:
+        """See the base class. Learn what the head looks like, so that `ask` can make the next ones."""
         self._head = b""
         if (body is None or isinstance(body, bytes)) and not http_client_is_watched():
             self._learn = functools.partial(self._forms.learn, method, headers or {}, body)
@@ -138,6 +141,7 @@ class _Connection(HTTPConnection):
             raise
 
     def connect(self) -> None:
+        """See the base class."""
         self._is_connecting = True
         try:
             with paused():
@@ -175,6 +179,7 @@ class _Connection(HTTPConnection):
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def send(self, data: Any) -> None:  # noqa: ANN401 - as its base class
+        """See the base class. Send the head together with the beginning of the body."""
         if self.sock is None:
             self.connect()
         if self._is_connecting:
@@ -210,14 +215,19 @@ def _warn_of_defects(answer: http.client.HTTPResponse) -> None:
         logging.getLogger("urllib3.connection").warning("Failed to parse headers: %s", error, exc_info=True)
 
 
-# `connect` and similar methods come from `_Connection`. Their `super()` is `HTTPSConnection` here.
-class _SecureConnection(_Connection, HTTPSConnection):
+# `connect` and similar methods come from `Connection`. Their `super()` is `HTTPSConnection` here.
+class SecureConnection(Connection, HTTPSConnection):
+    """A connection for TLS. It recognises a server of plain HTTP."""
+
+    _is_direct = True
+    """False if a SOCKS proxy is between the program and the server."""
     _patience: float | None = None
     """How many seconds the server may be silent during the handshake. None means until the deadline."""
 
     def connect(self) -> None:
+        """See the base class."""
         # A server of plain HTTP takes the first bytes of TLS for the beginning of a request, and waits for the rest.
-        self._patience = None if self.proxy is not None else _TLS_PATIENCE
+        self._patience = _TLS_PATIENCE if self.proxy is None and self._is_direct else None
         with paused():
             try:
                 super().connect()
@@ -248,11 +258,11 @@ class _SecureConnection(_Connection, HTTPSConnection):
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = Connection
 
 
 class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    ConnectionCls = SecureConnection
 
 
 _POOLS = {"http": _Pool, "https": _SecurePool}
@@ -269,7 +279,12 @@ class Adapter(HTTPAdapter):
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
         """Return the pools of connections through a proxy. `HTTPAdapter` calls this method."""
         manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
+        if isinstance(manager, urllib3.ProxyManager):
+            manager.pool_classes_by_scheme = _POOLS
+        else:
+            from gpt_agent_fsm.backends.http.socks_proxy import POOLS  # noqa: PLC0415 - an extra
+
+            manager.pool_classes_by_scheme = POOLS
         return manager
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
@@ -295,7 +310,7 @@ def ask(
     connection = pool._get_conn()
     try:
         answer = None
-        if isinstance(connection, _Connection) and not connection.is_closed:
+        if isinstance(connection, Connection) and not connection.is_closed:
             answer = connection.ask(method, target, body, headers, in_pieces=in_pieces)
     except BaseException as error:
         connection.close()

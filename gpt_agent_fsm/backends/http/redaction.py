@@ -13,8 +13,17 @@ from gpt_agent_fsm.errors import ApiError
 
 __all__ = ["Redactor", "secrets_in"]
 
-_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password|sig|credential|^code$", re.I)
+_SECRET_NAME = re.compile(
+    r"(?<![a-z])(auth|sig)(?![a-z])|authori[sz]ation|authentication|key(?![a-z])|token|secret|cookie|passw|signature"
+    r"|credential|^code$",
+    re.I,
+)
 _MIN_SECRET = 6
+_PLAIN = re.compile(r"[a-z]+([-_][a-z]+)?", re.I)
+_MAX_PLAIN = 15
+"""A plain word, or two, that are not longer than this stand in place of a key, for example `ollama` or `not-needed`. An
+answer may contain them by chance."""
+_UTF_16 = ("utf-16-le", "utf-16-be")
 _MAX_LEARNT = 32
 """The maximum number of changing credentials to remember. A server may repeat the credentials of an earlier request.
 The credentials of a request may be forgotten before its answer arrives. So when the answer has arrived, the client
@@ -32,7 +41,11 @@ class Redactor:
         self._fixed = _forms([*words, *secrets_in(named)])
         self._learnt: OrderedDict[str, None] = OrderedDict()
         self._lock = threading.Lock()
-        self._forms = _longest_first(self._fixed)
+        self._set_forms(self._fixed)
+
+    def _set_forms(self, forms: Iterable[str]) -> None:
+        self._forms = _longest_first(forms)
+        self._body_forms = [_BodyForm(form) for form in self._forms if not _is_plain(form)]
 
     def learn(self, secrets: Iterable[str]) -> None:
         """From now on, replace these secrets, too. Safe to call from any OS thread."""
@@ -42,7 +55,7 @@ class Redactor:
                 self._learnt.update(dict.fromkeys(sorted(new)))
                 while len(self._learnt) > _MAX_LEARNT:
                     self._learnt.popitem(last=False)
-                self._forms = _longest_first(self._fixed | _forms(self._learnt))
+                self._set_forms(self._fixed | _forms(self._learnt))
 
     def text(self, text: str) -> str:
         """Return `text` without secrets."""
@@ -51,9 +64,12 @@ class Redactor:
         return text
 
     def body(self, body: bytes) -> bytes:
-        """Return the body of an HTTP answer without secrets."""
-        for form in self._forms:
-            body = body.replace(form.encode(), b"***")
+        """Return the body of an HTTP answer without secrets.
+
+        Plain words remain, because a message, an id or the arguments of a call may contain them by chance.
+        """
+        for form in self._body_forms:
+            body = form.removed(body)
         return body
 
     def error(self, error: ApiError) -> ApiError:
@@ -68,6 +84,31 @@ class Redactor:
         """Return `error` if people may see it as the cause of another error. Return None if it contains a secret."""
         shown = f"{''.join(traceback.format_exception(error))} {error!r}"
         return error if self.text(shown) == shown else None
+
+
+class _BodyForm:
+    """A form of a secret, as the bodies of HTTP answers may contain it."""
+
+    def __init__(self, form: str) -> None:
+        self._plain = form.encode()
+        self._wide = [form.encode(coding) for coding in _UTF_16]
+        # JSON may escape each character. Servers escape the other characters than letters and digits.
+        characters = (re.escape(each) if each.isalnum() else _escaped(each) for each in form)
+        self._escaped = None if form.isalnum() else re.compile("".join(characters).encode())
+
+    def removed(self, body: bytes) -> bytes:
+        body = body.replace(self._plain, b"***")
+        if self._escaped is not None and b"\\" in body:
+            body = self._escaped.sub(b"***", body)
+        if b"\0" in body:
+            for wide, coding in zip(self._wide, _UTF_16, strict=True):
+                body = body.replace(wide, "***".encode(coding))
+        return body
+
+
+def _escaped(character: str) -> str:
+    """Return a pattern for a character that JSON may have escaped, even several times."""
+    return rf"(?:\\*{re.escape(character)}|\\+u(?i:{ord(character):04x}))"
 
 
 def secrets_in(named: Mapping[str, str]) -> list[str]:
@@ -87,6 +128,10 @@ def _forms(words: Iterable[str]) -> set[str]:
 
 def _is_secret(word: str) -> bool:
     return len(word) >= _MIN_SECRET and word.lower() != "bearer"
+
+
+def _is_plain(word: str) -> bool:
+    return len(word) <= _MAX_PLAIN and _PLAIN.fullmatch(word) is not None
 
 
 def _longest_first(forms: Iterable[str]) -> list[str]:

@@ -417,17 +417,18 @@ class Typed(AuthBase):
     """Sets headers that are no secrets, too, as some signatures do."""
 
     def __call__(self, request):
-        request.headers.update({"Content-Type": "application/json", "Host": "agents.example.com", "X-Proof": "a-proof"})
+        request.headers.update({"Content-Type": "application/json", "Host": "agents.example.com"})
+        request.headers["X-Proof"] = "a-proof-1"
         return request
 
 
 def test_words_that_auth_adds_and_that_are_no_secrets_stay_in_the_answers(with_auth, requests_mock):
-    text = "Send application/json to agents.example.com, says a-proof"
+    text = "Send application/json to agents.example.com, says a-proof-1"
     content = [{"type": "text", "text": {"value": text, "annotations": []}}]
     message = {"id": "m", "object": "thread.message", "role": "assistant", "content": content}
     requests_mock.get(re.compile("/messages"), json={"data": [message], "has_more": False})
     (heard,) = with_auth(Typed()).list_messages("t", after=None, newest_first=False, timeout=5).messages
-    assert heard.content == text.replace("a-proof", "***")
+    assert heard.content == text.replace("a-proof-1", "***")
 
 
 def test_a_request_that_auth_has_changed_leaves_the_next_one_alone(with_auth, requests_mock):

@@ -6,6 +6,7 @@ import traceback
 from urllib.parse import unquote
 
 import pytest
+import requests
 from requests.auth import HTTPBasicAuth
 
 from gpt_agent_fsm.backends import AssistantsBackend
@@ -240,6 +241,10 @@ def test_no_proxy_goes_past_it(make, serve, monkeypatch, free_port):
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named(make, monkeypatch, free_port, failure, scheme, address, reason):
+    def without_pysocks(*_args, **_kwargs):
+        raise requests.exceptions.InvalidSchema("Missing dependencies for SOCKS support.")
+
+    monkeypatch.setattr(requests.adapters, "SOCKSProxyManager", without_pysocks)
     monkeypatch.setenv(f"{scheme.upper()}_PROXY", address.format(port=free_port))
     seen = failure(make(f"{scheme}://api.test/v1"))
     assert type(seen) is TransientError
@@ -262,6 +267,14 @@ def test_a_proxy_with_an_invalid_address_is_refused_at_once(monkeypatch):
     with pytest.raises(ValueError, match=r"HTTP_PROXY and HTTPS_PROXY must look like http://proxy") as caught:
         AssistantsBackend(BASE)
     assert "passw0rd" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sign", "/#?")
+def test_a_sign_in_the_password_of_a_proxy_that_ends_the_host_is_refused_at_once(monkeypatch, sign):
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2{sign}hunter3@127.0.0.1:3128")
+    with pytest.raises(ValueError, match="write %2F for /") as caught:
+        AssistantsBackend(BASE)
+    assert "hunter" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_proxy_that_does_not_let_tls_through_says_why(make, monkeypatch, serve, failure):

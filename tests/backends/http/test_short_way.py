@@ -22,7 +22,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.ssltransport import SSLTransport
 
 from gpt_agent_fsm.backends.http import exchange
-from gpt_agent_fsm.backends.http.connection import _Connection, _on_one_line
+from gpt_agent_fsm.backends.http.connection import Connection, _on_one_line
 from gpt_agent_fsm.backends.http.reading import Response, holds_decrypted_bytes
 from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, ShortAnswer
 from gpt_agent_fsm.backends.http.transport import Incoming
@@ -44,13 +44,13 @@ def server(serve):
 @pytest.fixture
 def written(monkeypatch):
     """The requests that `http.client` has written."""
-    seen, usual = [], _Connection.request
+    seen, usual = [], Connection.request
 
     def request(self, method, url, *args, **options):
         seen.append(f"{method} {url}")
         return usual(self, method, url, *args, **options)
 
-    monkeypatch.setattr(_Connection, "request", request)
+    monkeypatch.setattr(Connection, "request", request)
     return seen
 
 
@@ -256,7 +256,7 @@ ANSWERS = {
 def connected(*pieces, ends):
     """A connection whose next reads give these pieces, and then the end, or else nothing."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    connection = _Connection("h")
+    connection = Connection("h")
     connection.sock = mine
     with mine, theirs:
         for piece in pieces:
@@ -327,7 +327,7 @@ def test_an_answer_is_read_even_if_the_request_could_not_be_sent_whole(monkeypat
     def send(self, data):
         raise OSError(number, "no")
 
-    monkeypatch.setattr(_Connection, "send", send)
+    monkeypatch.setattr(Connection, "send", send)
     exchange.begin(PATIENCE)
     with connected(USUAL, ends=True) as connection:
         connection._forms.learn("GET", {}, None, b"GET / HTTP/1.1\r\n\r\n")
