@@ -8,7 +8,7 @@ import pytest
 
 from gpt_agent_fsm import Assistant
 from gpt_agent_fsm.backends import AssistantsBackend, ResponsesBackend
-from gpt_agent_fsm.backends.http.event_stream import first_events
+from gpt_agent_fsm.backends.http.event_stream import EventStream, first_events
 from gpt_agent_fsm.backends.http.text_stream import StreamSwitch
 from gpt_agent_fsm.errors import ApiError, OutcomeUnknown, RequestRefused, TransientError
 from gpt_agent_fsm.ports import CallLimits, RunStatus, StreamingBackend, SystemClock
@@ -124,6 +124,24 @@ def test_a_silent_stream_raises_after_the_silence(api, respond):
     assert stream.next_piece(silence=PATIENCE).text == "Hello "
     with pytest.raises(TransientError, match=r"not answered within|timed out"):
         stream.next_piece(silence=0.1)
+
+
+@pytest.mark.parametrize(("timeout", "named"), [(0.5, 0.5), (CallLimits(deadline=1e9, clock=SystemClock()), None)])
+def test_a_failure_names_the_silence_or_the_time_of_the_whole_request(timeout, named):
+    class Response:
+        def read_piece(self):
+            raise TimeoutError
+
+    silences = []
+
+    def explained(silence):
+        silences.append(silence)
+        return contextlib.nullcontext()
+
+    stream = EventStream(Response(), explained, lambda body: body, 100, lambda: None)
+    with pytest.raises(TimeoutError):
+        stream.next_event(timeout)
+    assert silences == [named]
 
 
 def test_comments_are_no_silence(api, respond):

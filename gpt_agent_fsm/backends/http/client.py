@@ -222,20 +222,20 @@ class HttpClient:
         with self._explained(method, path, seconds, secrets), self._transport.turns.taken():
             response = self._transport.open(request if signed is None else signed.request, seconds)
             if request.asks_for_events and is_event_stream(response):
-                return self._event_stream(method, path, response, limits.max_answer_bytes, secrets)
+                return self._event_stream(method, path, response, limits.max_answer_bytes, seconds, secrets)
             content = response.read(limits.max_answer_bytes)
         if len(content) > limits.max_answer_bytes:
             raise outcomes.error_for_long_answer(method, self.base_url + path, response.status, limits.max_answer_bytes)
         return self._answer(method, path, response, content)
 
     def _event_stream(
-        self, method: str, path: str, response: Incoming, max_bytes: int, secrets: Sequence[str]
+        self, method: str, path: str, response: Incoming, max_bytes: int, seconds: float, secrets: Sequence[str]
     ) -> EventStream:
         def too_long() -> ApiError:
             return outcomes.error_for_long_answer(method, self.base_url + path, response.status, max_bytes)
 
-        def explained(seconds: float) -> contextlib.AbstractContextManager[None]:
-            return self._explained(method, path, seconds, secrets)
+        def explained(silence: float | None) -> contextlib.AbstractContextManager[None]:
+            return self._explained(method, path, seconds if silence is None else silence, secrets)
 
         return EventStream(response, explained, self._redactor.body, max_bytes, too_long)
 

@@ -98,6 +98,6 @@ def _param_of(location: Any) -> str | None:  # noqa: ANN401 - any JSON value
 
 
 def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    if value is None or value == "":
-        return None
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value if value.strip() else None
+    return None if value is None else json.dumps(value, ensure_ascii=False)

@@ -30,8 +30,8 @@ class EventStream:
     """The events of one answer, in order.
 
     Args:
-        explained: a function of a timeout in seconds. It returns a context manager that turns a failure of the
-            connection into an `ApiError`.
+        explained: a function of the longest silence in seconds; None for the time of the whole request. It returns a
+            context manager that turns a failure of the connection into an `ApiError`.
         redacted: a function that removes secrets from bytes.
         max_bytes: the maximum number of bytes of the whole stream.
         too_long: a function that returns the error for a longer stream.
@@ -40,7 +40,7 @@ class EventStream:
     def __init__(
         self,
         response: Incoming,
-        explained: Callable[[float], AbstractContextManager[None]],
+        explained: Callable[[float | None], AbstractContextManager[None]],
         redacted: Callable[[bytes], bytes],
         max_bytes: int,
         too_long: Callable[[], ApiError],
@@ -96,9 +96,9 @@ class EventStream:
             yield chunk
 
     def _chunk(self) -> bytes:
-        limits = exchange.limits_of(self._timeout)
-        exchange.begin(limits)
-        with self._explained(round(limits.seconds_left, 2)):
+        silence = None if isinstance(self._timeout, CallLimits) else self._timeout
+        exchange.begin(self._timeout)
+        with self._explained(silence):
             return self._response.read_piece()
 
 
