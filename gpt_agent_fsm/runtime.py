@@ -11,7 +11,7 @@ from typing import Any
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.agent import Agent
-from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, required_text
+from gpt_agent_fsm.engine.checks import check_number, check_parts, check_trace, required_id
 from gpt_agent_fsm.engine.connecting import Connector
 from gpt_agent_fsm.engine.connection import Connection
 from gpt_agent_fsm.engine.files import downloading, uploading
@@ -197,7 +197,7 @@ class Runtime:
             stream=stream,
             tenant=tenant,
         )
-        return self._connected(required_text(thread_id, "thread_id"), connection)
+        return self._connected(required_id(thread_id, "thread_id"), connection)
 
     def start(
         self,
@@ -237,7 +237,7 @@ class Runtime:
 
     def _thread_of(self, key: str) -> tuple[str, bool]:
         """Return the thread of the key, and whether this call has created it. If no thread has the key, create one."""
-        with self._keys.held(required_text(key, "key")):
+        with self._keys.held(required_id(key, "key")):
             if (known := self._keys.find(key)) is not None:
                 return known, False
             created = self.create_thread()
@@ -274,7 +274,7 @@ class Runtime:
     def find(self, key: str) -> str | None:
         """Return the id of the thread that has the key, or None. Makes no request."""
         self._own_roster.origin.check()
-        return self._keys.find(required_text(key, "key"))
+        return self._keys.find(required_id(key, "key"))
 
     def get(self, thread_id: str) -> Agent | None:
         """Return the agent of a thread, or None if this runtime has no agent for it."""
@@ -291,7 +291,7 @@ class Runtime:
         thread. With any other store, this is `get`. Raises `RuntimeClosed`, and `StoreError` if the database cannot be
         read.
         """
-        driver = self._roster.follow(required_text(thread_id, "thread_id"))
+        driver = self._roster.follow(required_id(thread_id, "thread_id"))
         return None if driver is None else _agent_of(driver)
 
     @property
@@ -305,10 +305,11 @@ class Runtime:
         """Return a thread's history records after the number `after`, in order. An unknown thread has none.
 
         If `limit` is given, return at most this many records: the first of them, or the last if `newest` is True. The
-        order is the same in both cases. Raises `ValueError` if `after` is not a whole number from 0 up, or `limit` not
-        one from 1 up.
+        order is the same in both cases. Raises `ValueError` if `thread_id` is no text, if `after` is not a whole number
+        from 0 up, or if `limit` is not one from 1 up.
         """
         self._own_roster.origin.check()
+        thread_id = required_id(thread_id, "history: thread_id")
         check_number(after, "history: after")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError(f"history: limit must be a whole number from 1 up, not {limit!r}")

@@ -81,14 +81,21 @@ def said_by(server):
     return answer["output"][0]["content"][0]["text"]
 
 
-def test_a_host_that_is_not_known_is_said_in_words(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (TypeError("encoding of hostname failed"), "encoding of hostname failed"),
+    ],
+)
+def test_a_host_that_is_not_known_is_said_in_words(monkeypatch, error, said):
     def fail(*_args, **_kwargs):
-        raise socket.gaierror(-2, "Name or service not known")
+        raise error
 
     monkeypatch.setattr("gpt_agent_fsm.local.LocalServer", fail)
     result = CliRunner().invoke(serve, ["--host", "nowhere.example", "--api-key", "k"])
     assert result.exit_code == 1
-    assert result.output == "Error: cannot listen on nowhere.example port 8080: Name or service not known\n"
+    assert result.output == f"Error: cannot listen on nowhere.example port 8080: {said}\n"
 
 
 def test_a_url_is_not_a_file_for_everything_and_is_not_repeated():

@@ -172,7 +172,7 @@ def _listening(start: Callable[..., LocalServer], host: str, port: int, db: Path
         raise click.UsageError(_in_options(str(error))) from error
     except DatabaseInUseError as error:
         raise click.ClickException(str(error)) from error
-    except OSError as error:
+    except (OSError, TypeError, UnicodeError) as error:  # not every text can be a host
         raise cannot_listen(host, port, error) from error
     except DatabaseError as error:
         raise click.ClickException(f"cannot use {db} as a database: {error.orig}") from error

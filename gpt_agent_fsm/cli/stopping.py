@@ -13,10 +13,11 @@ import click
 __all__ = ["cannot_listen", "stopped_by_signals"]
 
 
-def cannot_listen(host: str, port: int, error: OSError) -> click.ClickException:
+def cannot_listen(host: str, port: int, error: OSError | TypeError | UnicodeError) -> click.ClickException:
     """Return the exception for a server that cannot listen, with one sentence that says why."""
-    advice = "; choose another --port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
-    reason = error.strerror or str(error)
+    is_taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    advice = "; choose another --port, or 0 for a free one" if is_taken else ""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return click.ClickException(f"cannot listen on {host} port {port}: {reason}{advice}")
 
 

@@ -117,7 +117,7 @@ def _served(runtime: Runtime, cluster: Any, host: str, port: int) -> Iterator[st
     with contextlib.ExitStack() as stack:
         try:
             address = stack.enter_context(serve_health(runtime, cluster, host, port))
-        except OSError as error:
+        except (OSError, TypeError, UnicodeError) as error:  # not every text can be a host
             raise cannot_listen(host, port, error) from error
         yield address
 

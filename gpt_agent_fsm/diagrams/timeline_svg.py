@@ -43,6 +43,8 @@ def timeline_svg(timeline: Timeline, *, styled: bool = True) -> str:
 
     With `styled=False`, the picture has no styles of its own. A page with such pictures needs `timeline_styles()`.
     """
+    if not isinstance(timeline, Timeline):
+        raise TypeError(f"timeline_svg: pass a Timeline, as timeline_of() returns, not a {type(timeline).__name__}")
     axis = axis_of(timeline.times, _MEASURE.left, _MEASURE.right - _MEASURE.left, _GAP)
     lanes = lanes_of(timeline, axis, _MEASURE)
     head, top = _labels(axis, _MARGIN + 3 * _LINE)

@@ -9,7 +9,16 @@ from gpt_agent_fsm.engine.protocols import Backend, Store
 from gpt_agent_fsm.engine.protocols.offers import offers
 from gpt_agent_fsm.settings import MAX_TOKENS, Settings
 
-__all__ = ["check_connection", "check_number", "check_parts", "check_trace", "optional_text", "plain", "required_text"]
+__all__ = [
+    "check_connection",
+    "check_number",
+    "check_parts",
+    "check_trace",
+    "optional_text",
+    "plain",
+    "required_id",
+    "required_text",
+]
 
 
 def required_text(value: object, name: str) -> str:
@@ -24,6 +33,14 @@ def required_text(value: object, name: str) -> str:
         raise ValueError(f"{name} contains an unpaired surrogate and cannot be encoded") from None
     # JSON and some databases accept no subclass of `str`, such as a string that is marked as safe HTML.
     return str.__str__(value)
+
+
+def required_id(value: object, name: str) -> str:
+    """Return the id or key `value` as `required_text` does. Also raise `ValueError` if it contains a zero character."""
+    text = required_text(value, name)
+    if "\0" in text:
+        raise ValueError(f"{name} contains a zero character, which some databases cannot keep")
+    return text
 
 
 def check_number(value: object, name: str) -> None:

@@ -48,10 +48,7 @@ def wait_until(
 def settle(driver: Thread, scheduler: Scheduler, timeout: float | None) -> State:
     """Block until the thread has settled, and return its state. See `Agent.wait`."""
     if not wait_until(driver, scheduler, driver.is_settled, timeout):
-        calls = [f"{call.name} ({call.id})" for call in driver.snapshot.calls.open.values()]
-        waits = driver.snapshot.state is State.AWAITING_TOOLS and calls
-        why = f"; it waits for the output of {', '.join(calls)}" if waits else ""
-        raise WaitTimeout(f"{driver.thread_id} is still {driver.snapshot.state} after {timeout} seconds{why}")
+        raise WaitTimeout(f"{driver.thread_id} has not come to rest after {timeout} seconds. {driver.explain()}")
     return driver.snapshot.state
 
 

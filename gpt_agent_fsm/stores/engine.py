@@ -112,6 +112,11 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     if url.host:
         path = "/".join(filter(None, (url.host, url.database)))
         raise StoreError(f"The URL of a SQLite file has three slashes: sqlite:///{path}")
+    try:
+        url.get_dialect()().create_connect_args(url)
+    except ValueError:
+        names = ", ".join(url.query)
+        raise StoreError(f"A parameter in the URL of the database has a wrong value ({names}).") from None
     in_memory = url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
     # `timeout` is SQLite's busy_timeout. One OS thread at a time uses a connection.
     options = {"connect_args": {"check_same_thread": False, "timeout": lock_timeout}, "hide_parameters": True}

@@ -43,6 +43,11 @@ class Holder:
         return cls(host=socket.gethostname(), pid=os.getpid(), since=time.time())
 
     @property
+    def is_here(self) -> bool:
+        """Whether it is this process."""
+        return (self.host, self.pid) == (socket.gethostname(), os.getpid())
+
+    @property
     def runs(self) -> bool | None:
         """Whether the process still runs; None if it is unknown, for example because it is on another computer.
 

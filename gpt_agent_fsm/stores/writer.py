@@ -149,6 +149,11 @@ class Writer:
 
     def _taken(self, connection: sa.Connection) -> StoreTaken:
         holder = schema.last_holder(connection)
+        if holder is not None and holder[0].is_here:
+            return StoreTaken(
+                f"A newer store of this process has taken over {self._database.name}; this one can no longer write. "
+                "Close a runtime and its store before you open the database again."
+            )
         who = "" if holder is None else f" ({holder[0]})"
         return StoreTaken(
             f"Another process has taken over {self._database.name}{who}; this one can no longer write. "

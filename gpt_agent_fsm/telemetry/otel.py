@@ -12,7 +12,7 @@ from typing import Any
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.runtime import Runtime
-from gpt_agent_fsm.telemetry.watching import Handlers, RunEnd, Tokens, ends_of_runs, watch
+from gpt_agent_fsm.telemetry.watching import Handlers, RunEnd, Tokens, check_runtime, ends_of_runs, watch
 
 try:
     from opentelemetry import context, metrics, trace
@@ -39,6 +39,7 @@ def instrument(
     The providers are by default the global ones. `provider_name` is the value of `gen_ai.provider.name`. Only with
     `capture_content=True`, spans contain the texts of messages. `close` ends the spans that are open.
     """
+    check_runtime(runtime)
     spans = _Spans(runtime, GenAi(tracer_provider, meter_provider, provider_name), has_texts=capture_content)
     stack = contextlib.ExitStack()
     stack.callback(spans.invocations.leave_all)

@@ -15,7 +15,7 @@ from typing import Any
 from gpt_agent_fsm import events
 from gpt_agent_fsm.machine.states import State
 from gpt_agent_fsm.runtime import Runtime
-from gpt_agent_fsm.telemetry.watching import RunEnd, Tokens, ends_of_runs, watch
+from gpt_agent_fsm.telemetry.watching import RunEnd, Tokens, check_runtime, ends_of_runs, watch
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Metric
@@ -120,6 +120,7 @@ def instrument(runtime: Runtime, registry: CollectorRegistry | None = None) -> c
     `registry` is the registry that is scraped, by default that of `prometheus_client`. Runtimes with the same registry
     share their metrics. When the last of them is closed, the metrics are unregistered.
     """
+    check_runtime(runtime)
     used = REGISTRY if registry is None else registry
     with _lock:
         metrics = _known.get(used)

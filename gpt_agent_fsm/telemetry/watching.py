@@ -13,13 +13,19 @@ from typing import Any, TypeAlias
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.runtime import Runtime
 
-__all__ = ["Handlers", "RunEnd", "Tokens", "ends_of_runs", "watch"]
+__all__ = ["Handlers", "RunEnd", "Tokens", "check_runtime", "ends_of_runs", "watch"]
 
 RunEnd: TypeAlias = events.RunCompleted | events.RunFailed | events.RateLimited
 Tokens: TypeAlias = tuple[int, int]
 """The prompt tokens and the completion tokens of a run."""
 Handlers: TypeAlias = Mapping[signals.Signal[Any], Callable[[Any, Any], None]]
 """Functions that are called with the agent and the event of a signal."""
+
+
+def check_runtime(runtime: object) -> None:
+    """Raise `TypeError` if the argument of `instrument` is no runtime."""
+    if not isinstance(runtime, Runtime):
+        raise TypeError(f"instrument: runtime must be a Runtime, not {runtime!r}")
 
 
 def watch(

@@ -54,6 +54,8 @@ def _may_merge(limited: list[Schema], unique: list[Schema]) -> bool:
     if not limited:
         return True
     others = [option for option in unique if option != limited[0]]
+    if {"type": limited[0]["type"]} in others:
+        return False
     if limited[0]["type"] == "object" or "enum" in limited[0]:
         return others == [_NULL] and "enum" in limited[0]
     return others == [_NULL] or limited[0]["type"] not in ("integer", "number")

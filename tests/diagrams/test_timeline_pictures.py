@@ -239,3 +239,8 @@ def test_a_name_from_a_server_cannot_add_elements_to_the_picture():
     elements = list(ElementTree.fromstring(picture).iter())  # noqa: S314 - it is ours
     assert {element.tag.removeprefix(SVG) for element in elements} == {"svg", "title", "style", "rect", "text", "path"}
     assert any('<script>alert("&")</script>' in (element.text or "") for element in elements)
+
+
+def test_a_list_of_records_is_no_timeline():
+    with pytest.raises(TypeError, match=r"pass a Timeline, as timeline_of\(\) returns, not a list"):
+        timeline_svg([])

@@ -6,6 +6,7 @@ import pytest
 
 from gpt_agent_fsm import events, signals
 from gpt_agent_fsm.ports import Usage
+from gpt_agent_fsm.telemetry import otel, prometheus
 from gpt_agent_fsm.telemetry.watching import ends_of_runs
 
 OF_RUN = {"thread_id": "thread_1", "assistant_id": "a"}
@@ -47,3 +48,10 @@ def test_the_tokens_of_a_failed_run_are_unknown_if_somebody_else_may_have_used_s
     tell(STARTED, 10, 1)
     tell(STOPPED, 10, 1)
     assert tell(FAILED, 50, 9)[1:] == [(FAILED, (0, 0))]
+
+
+@pytest.mark.parametrize("wrong", [None, "runtime"])
+def test_only_a_runtime_can_be_instrumented(wrong):
+    for instrument in (otel.instrument, prometheus.instrument):
+        with pytest.raises(TypeError, match=f"must be a Runtime, not {wrong!r}"):
+            instrument(wrong)

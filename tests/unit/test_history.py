@@ -2,11 +2,13 @@
 
 import pytest
 
+from gpt_agent_fsm import Runtime
 from gpt_agent_fsm.engine import history
 from gpt_agent_fsm.engine.history import history_page, records_after
 from gpt_agent_fsm.events import RunStarted
 from gpt_agent_fsm.machine.snapshot import Snapshot
 from gpt_agent_fsm.stores import MemoryStore
+from gpt_agent_fsm.testing import SimulatedServer, VirtualScheduler
 
 
 class Plain:
@@ -67,3 +69,12 @@ def test_a_runtime_returns_a_part_of_a_history(world):
 def test_a_limit_that_makes_no_sense_is_refused(world, limit):
     with pytest.raises(ValueError, match="limit must be a whole number from 1 up"):
         world.runtime.history("thread_1", limit=limit)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "", "a\0b", "a\ud800b"])
+def test_a_history_of_something_that_is_no_id_is_refused(wrong):
+    with Runtime(SimulatedServer(), scheduler=VirtualScheduler()) as runtime:
+        with pytest.raises(ValueError, match="history: thread_id"):
+            runtime.history(wrong)
+        with pytest.raises(ValueError, match="history: thread_id must be a string, not <Agent"):
+            runtime.history(runtime.start("asst_1"))

@@ -32,6 +32,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 def checked_url(base_url: str, resource: str) -> str:
     """Return the base URL without a slash at its end. Raise `ValueError` if the URL is invalid."""
+    if not isinstance(base_url, str):
+        advice = "; pass its base_url" if hasattr(base_url, "base_url") else ""
+        raise TypeError(f"{_SHAPE}, and not be a {type(base_url).__name__}{advice}")
     base_url = base_url.strip()
     try:
         parts = urlsplit(base_url)

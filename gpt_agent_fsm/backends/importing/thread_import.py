@@ -71,6 +71,10 @@ def import_thread(
     `conversation_id`. If `report` was never called, nothing was copied. If the request that creates the conversation
     gets no HTTP answer, an empty conversation with an unknown id may remain.
     """
+    for name, backend, kind in (("source", source, AssistantsBackend), ("target", target, ResponsesBackend)):
+        if not isinstance(backend, kind):
+            wrong = type(backend).__name__
+            raise TypeError(f"import_thread: the {name} must be of {kind.__name__}, not of {wrong}")
     if not thread_id.strip() or (into is not None and not into.strip()):
         raise ValueError("import_thread: the ids of the thread and of the conversation must not be blank")
     retries = Retries(settings or Settings(), sleep)

@@ -269,6 +269,16 @@ def test_a_proxy_with_an_invalid_address_is_refused_at_once(monkeypatch):
     assert "passw0rd" not in str(caught.value)
 
 
+def test_a_base_url_of_another_type_says_what_to_pass():
+    class Server:
+        base_url = BASE
+
+    with pytest.raises(TypeError, match=r"must look like https://.*, and not be a Server; pass its base_url"):
+        AssistantsBackend(Server())
+    with pytest.raises(TypeError, match=r"not be a int$"):
+        AssistantsBackend(3)
+
+
 @pytest.mark.parametrize("sign", "/#?")
 def test_a_sign_in_the_password_of_a_proxy_that_ends_the_host_is_refused_at_once(monkeypatch, sign):
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2{sign}hunter3@127.0.0.1:3128")

@@ -300,7 +300,7 @@ def test_an_error_is_read_in_any_shape(post, body, message, code, param):
         (b"null", "'null'"),
         (b"{}", "'{}'"),
         (b'{"error": {}}', "'{\"error\": {}}'"),
-        (b'{"error": {"message": " "}}', "'{\"error\": {\"message\": \" \"}}'"),
+        (b'{"error": {"message": " "}}', '\'{"error": {"message": " "}}\''),
         (b'{"error": ', "'{\"error\":'"),
         (b"\xff\xfe\xfa", "'\ufffd\ufffd\ufffd'"),
         (b"<html><title>Bad &amp; worse</title>", "an HTML page titled 'Bad & worse'"),

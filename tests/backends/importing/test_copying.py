@@ -160,3 +160,11 @@ def test_a_wrong_key_is_not_tried_again(server, local, wires):
         importer(local.thread("Hello"))
     assert "sk-" not in str(caught.value)
     assert importer.pauses == []
+
+
+def test_backends_of_the_wrong_api_are_refused():
+    assistants, responses = AssistantsBackend("http://a.test/v1"), ResponsesBackend("http://a.test/v1", assistants={})
+    with pytest.raises(TypeError, match="target must be of ResponsesBackend, not of AssistantsBackend"):
+        import_thread("thread_1", assistants, assistants)
+    with pytest.raises(TypeError, match="source must be of AssistantsBackend, not of ResponsesBackend"):
+        import_thread("thread_1", responses, responses)

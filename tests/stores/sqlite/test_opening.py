@@ -131,3 +131,8 @@ def test_a_failed_opening_leaves_no_connection_open(tmp_path, recwarn):
     with pytest.raises(StoreError):
         SQLStore(f"sqlite:///{tmp_path}/missing/agents.db")
     assert not recwarn.list
+
+
+def test_a_wrong_parameter_of_the_url_is_named(tmp_path):
+    with pytest.raises(StoreError, match=r"A parameter in the URL of the database has a wrong value \(timeout\)"):
+        SQLStore(f"sqlite:///{tmp_path}/a.db?timeout=abc")

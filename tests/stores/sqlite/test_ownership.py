@@ -23,7 +23,7 @@ def test_a_store_that_was_opened_earlier_can_no_longer_write(store, url):
             lambda: store.accept("thread_1", say()),
             lambda: store.announced("thread_1", 1),
         ):
-            with pytest.raises(StoreError, match=r"Another process has taken over the SQLite database .*agents\.db"):
+            with pytest.raises(StoreError, match=r"has taken over the SQLite database .*agents\.db"):
                 write()
         assert [record.seq for record in commit(successor, idle(), an_event())] == [2]
         assert [record.seq for record in store.history("thread_1")] == [1, 2], "reading still works"
@@ -87,3 +87,8 @@ def test_a_call_while_the_store_closes_is_refused(store):
     with pytest.raises(StoreError, match="This store was closed"):
         commit(store, idle())
     store._writer._closed = False
+
+
+def test_a_newer_store_of_the_same_process_is_named_as_such(store, url):
+    with contextlib.closing(SQLStore(url)), pytest.raises(StoreError, match="A newer store of this process has taken"):
+        commit(store, idle(), an_event())
