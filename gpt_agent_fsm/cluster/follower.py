@@ -127,6 +127,8 @@ class Follower:
         self._taken: StoreTaken | None = None
         self._changes, self._seen = 1, 0
         """How many changes were noticed, and how many of them a look has taken into account."""
+        self._failure: StoreError | None = None
+        """The error of the last look; None if it has succeeded."""
         self._begun = self._left = self._ticking = False
         self.heard_seq: int = 0
         self.is_let_go: bool = False
@@ -221,7 +223,9 @@ class Follower:
 
     def explain(self) -> str:
         """See `Agent.explain`."""
-        saved = self._saved
+        saved, failure = self._saved, self._failure
+        if failure is not None:
+            return f"The thread cannot be read, so its last known state, {saved.snapshot.state}, may be old. {failure}"
         return explanation(saved, self.settings, self._clock.time(), NOT_TAKEN if saved.inbox else "")
 
     def answers(self, name: str) -> bool:
@@ -245,6 +249,7 @@ class Follower:
                     self.announcer.observe(self.snapshot, self.commands())
             return None if self._finish_if_stopped() else self._next_tick()
         except StoreError as error:
+            self._failure = error
             log.warning("%s: the look failed; trying again: %s", self.thread_id, error)
             return self._clock.monotonic() + self.settings.request_retry_delay
         finally:
@@ -268,7 +273,7 @@ class Follower:
             if len(records) < _PAGE:
                 break
         with self._lock:
-            self._saved, self._seen = saved, changes
+            self._saved, self._seen, self._failure = saved, changes, None
 
     def _next_tick(self) -> float | None:
         busy = self._seen < self._changes or self._pieces.has_pieces or not self.announcer.is_done

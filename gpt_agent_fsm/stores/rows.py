@@ -11,7 +11,20 @@ from gpt_agent_fsm.ports import Record, Saved
 from gpt_agent_fsm.stores import codec
 from gpt_agent_fsm.stores.direct import Row
 
-__all__ = ["by_thread", "outline_of", "record_of", "saved_of"]
+__all__ = ["by_thread", "check_numbers", "outline_of", "record_of", "saved_of"]
+
+
+def check_numbers(row: Row) -> None:
+    """Raise `StoreError` if a number of a thread's row is none. SQLite keeps any value in any column."""
+    try:
+        for name in ("accepted", "announced", "last_seq"):
+            int(row[name])
+    except (TypeError, ValueError) as error:
+        raise _damaged(row["thread_id"]) from error
+
+
+def _damaged(thread_id: str) -> StoreError:
+    return StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.")
 
 
 def saved_of(
@@ -36,7 +49,7 @@ def saved_of(
             last_seq=row["last_seq"],
         )
     except (TypeError, ValueError) as error:
-        raise StoreError(f"The store has damaged data of {thread_id}: a number cannot be read.") from error
+        raise _damaged(thread_id) from error
 
 
 def outline_of(count: int, *, in_doubt: bool) -> Queue:

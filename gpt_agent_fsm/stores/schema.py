@@ -221,7 +221,8 @@ CLAIM_KEYS = sa.text(
 )
 KEY = sa.select(keys.c.thread_id).where(keys.c.key == sa.bindparam("of_key"))
 
-_SAVED = (threads.c.thread_id, threads.c.due, threads.c.last_seq, threads.c.announced, threads.c.snapshot)
+_NUMBERS = (threads.c.accepted, threads.c.last_seq, threads.c.announced)
+_SAVED = (threads.c.thread_id, threads.c.due, *_NUMBERS, threads.c.snapshot)
 _RECORD = (events.c.seq, events.c.at, events.c.kind, events.c.body)
 _COMMAND = (inbox.c.number, inbox.c.command)
 THREAD = sa.select(*_SAVED).where(threads.c.thread_id == _of_thread)
@@ -295,7 +296,7 @@ FORGET = events.delete().where(events.c.thread_id == _of_thread, events.c.seq < 
 def usage_of(dialect: str) -> sa.TextClause:
     """Return the statement that adds up the tokens of all threads, in this dialect of SQL."""
     read = {
-        "sqlite": "json_extract(snapshot, '$.usage.{name}')",
+        "sqlite": "CASE WHEN json_valid(snapshot) THEN json_extract(snapshot, '$.usage.{name}') END",
         "postgresql": "CAST(CAST(snapshot AS json) -> 'usage' ->> '{name}' AS bigint)",
     }[dialect]
     sums = ", ".join(f"SUM({read.format(name=name)}) AS {name}" for name in _COUNTS)

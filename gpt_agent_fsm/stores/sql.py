@@ -25,7 +25,7 @@ from gpt_agent_fsm.stores.direct import Row
 from gpt_agent_fsm.stores.engine import open_database
 from gpt_agent_fsm.stores.group import GroupCommit
 from gpt_agent_fsm.stores.holder import Holder
-from gpt_agent_fsm.stores.rows import by_thread, outline_of, record_of, saved_of
+from gpt_agent_fsm.stores.rows import by_thread, check_numbers, outline_of, record_of, saved_of
 from gpt_agent_fsm.stores.store_errors import as_store_error
 from gpt_agent_fsm.stores.write_batch import Accept, Announce, ClaimKey, Commit, Flush, Forget, Operation
 from gpt_agent_fsm.stores.writer import Writer
@@ -232,6 +232,7 @@ class SQLStore:
             row = rows[0]
             queue = every(connection, schema.QUEUE, of_thread)
             commands = every(connection, schema.INBOX, of_thread)
+            check_numbers(row)
             announced = max(row["announced"], marks.get(thread_id, 0))
             records: Sequence[Row] = ()
             if announced < row["last_seq"]:
@@ -316,6 +317,7 @@ class SQLStore:
         for row in threads:
             thread_id = row["thread_id"]
             try:
+                check_numbers(row)
                 saved = saved_of(
                     row, queues[thread_id], commands[thread_id], records[thread_id], marks.get(thread_id, 0)
                 )

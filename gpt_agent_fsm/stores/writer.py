@@ -149,16 +149,13 @@ class Writer:
 
     def _taken(self, connection: sa.Connection) -> StoreTaken:
         holder = schema.last_holder(connection)
-        if holder is not None and holder[0].is_here:
-            return StoreTaken(
-                f"A newer store of this process has taken over {self._database.name}; this one can no longer write. "
-                "Close a runtime and its store before you open the database again."
-            )
         who = "" if holder is None else f" ({holder[0]})"
+        is_here = holder is not None and holder[0].is_here
+        taker = "A newer store of this process" if is_here else "Another process"
         return StoreTaken(
-            f"Another process has taken over {self._database.name}{who}; this one can no longer write. "
-            "Open only one store for writing. Several processes can share a PostgreSQL database with "
-            "gpt_agent_fsm.cluster.Cluster."
+            f"{taker} has taken over {self._database.name}{who}; "
+            "this one can no longer write. Open only one store for writing. Several processes can share a PostgreSQL "
+            "database with gpt_agent_fsm.cluster.Cluster."
         )
 
     def _let_go(self) -> None:

@@ -164,8 +164,12 @@ def test_a_follower_whose_look_fails_tries_again_after_a_pause(process, followed
     assert due == followed.follower._clock.monotonic() + Settings().request_retry_delay
     assert "thread_1: the look failed; trying again: no connection" in caplog.text
     assert not followed.follower.is_settled()
+    assert followed.follower.explain() == (
+        "The thread cannot be read, so its last known state, idle, may be old. no connection"
+    )
     monkeypatch.undo()
     followed.tick()
+    assert "cannot be read" not in followed.follower.explain()
     assert [event.id for event in followed.heard] == ["run_1"]
 
 

@@ -14,6 +14,8 @@ DAMAGE = {
     "a snapshot without meaning": ("threads", "snapshot", "[2]"),
     "a snapshot that is not text": ("threads", "snapshot", b"\xff\xfe{"),
     "a time that is not a number": ("threads", "due", "soon"),
+    "a number of records": ("threads", "last_seq", "many"),
+    "a number of commands": ("threads", "accepted", "many"),
     "a command": ("inbox", "command", SECRET),
     "a queued message": ("queue", "message", SECRET),
     "an event": ("events", "body", SECRET),
@@ -56,6 +58,10 @@ def test_load_raises_for_a_damaged_thread_alone(damaged):
     with pytest.raises(StoreError, match="cannot be read"):
         damaged.load("bad")
     assert damaged.load("good") is not None
+
+
+def test_the_usage_of_the_other_threads_is_known(damaged):
+    assert damaged.usage().runs == 0
 
 
 def test_the_log_file_is_gone_after_close_even_if_damaged_rows_were_read(damaged, path):
