@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from importlib import metadata
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -580,3 +581,17 @@ def test_the_shell_completes_files_where_an_option_takes_a_path(words):
     complete = ShellComplete(commands.cli, {}, "gpt-agent-fsm", "_GPT_AGENT_FSM_COMPLETE")
     (found,) = complete.get_completions(words, "ag")
     assert (found.type, found.value) == ("file", "ag")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_said_in_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpt_agent_fsm", "diagram"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "gpt-agent-fsm: No space left on device\n"

@@ -23,4 +23,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # click is not loaded yet, so nothing else handles Ctrl-C here.
         sys.exit(INTERRUPTED)
-    cli(prog_name="gpt-agent-fsm")
+    try:
+        cli(prog_name="gpt-agent-fsm")
+    except OSError as error:
+        # For example a full disk behind a redirected output.
+        where = "" if error.filename is None else f": {error.filename}"
+        sys.exit(f"gpt-agent-fsm: {error.strerror or error}{where}")

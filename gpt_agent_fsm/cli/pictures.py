@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -17,10 +18,13 @@ from gpt_agent_fsm.cli.looking.opening import (
     was_given,
     without_traceback,
 )
+from gpt_agent_fsm.cli.looking.output import is_terminal
 from gpt_agent_fsm.engine.showing import diagram_of_thread, timeline_of_thread, was_pruned
 
 __all__ = ["diagram", "timeline"]
 
+_NARROWEST, _WIDEST = 60, 100
+"""The columns of a timeline as text."""
 _FILES = {
     "machine.mmd": diagrams.mermaid,
     "machine.dot": diagrams.dot,
@@ -100,7 +104,11 @@ def timeline(thread_id: str, url: str, format_: str) -> None:
         halt = halt_of(store)
     pruned = was_pruned(records, saved)
     shown = timeline_of_thread(records, saved, settings(), time.time(), halt, was_pruned=pruned)
-    click.echo(diagrams.TIMELINE_FORMATS[format_](shown), nl=False)
+    if format_ == "text" and is_terminal():
+        width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
+        click.echo(diagrams.timeline_text(shown, width=width), nl=False)
+    else:
+        click.echo(diagrams.TIMELINE_FORMATS[format_](shown), nl=False)
 
 
 def _diagram(thread_id: str | None, url: str | None) -> diagrams.Diagram:

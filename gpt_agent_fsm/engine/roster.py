@@ -395,13 +395,15 @@ class Roster:
             # The woken thread forgets the jobs of its approval rules: even if a rule allows a call, no function starts.
             self._ownership.wake(thread_id)
         changed = Changed()
+        if running := len(self.jobs.threads):
+            log.info("close: waiting at most %g s for functions of tools in %d threads", timeout, running)
         with self.jobs.waiters.added(changed):
             self.scheduler.wait(lambda: self.jobs.threads.isdisjoint(self._shifts), changed, timeout)
 
     def close(self) -> None:
         """Remove all drivers and accept no new ones. Idempotent."""
         if lost := self.jobs.close():
-            log.warning("close: %d functions of tools have not ended; their outputs are lost", lost)
+            log.warning("close: functions of tools that have not ended, and whose outputs are lost: %d", lost)
         self._context.streams.close()
         with self._lock:
             self._closed = True

@@ -20,6 +20,7 @@ from rich.console import Console
 from gpt_agent_fsm import events
 from gpt_agent_fsm.cli import commands
 from gpt_agent_fsm.cli.looking import opening, output
+from gpt_agent_fsm.cli.looking.threads import _HEADS, _fitting
 from gpt_agent_fsm.errors import StoreTaken
 from gpt_agent_fsm.stores import SQLStore, schema
 from gpt_agent_fsm.stores.holder import Holder
@@ -614,3 +615,16 @@ def test_each_command_has_examples_and_a_whole_summary(run, command):
     assert "Examples:" in run(command, "--help").output
     (summary,) = [line for line in run("--help").output.splitlines() if line.split()[:1] == [command]]
     assert summary.endswith(".")
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 80), (12, 200), (8, 40)])
+def test_the_table_of_threads_says_how_many_do_not_fit_on_the_screen(height, width):
+    rows = [(f"thread_{number:024}", "idle", "RunCompleted", "3 min", "7", "a person" * 4) for number in range(50)]
+    console = Console(height=height, width=width, file=io.StringIO())
+    page = _fitting(_HEADS, rows, "No process holds the store.", console)
+    console.print(page)
+    lines = console.file.getvalue().splitlines()
+    shown = sum("thread_0" in line for line in lines)
+    assert lines[0] == "No process holds the store."
+    assert f"{50 - shown} of 50 threads do not fit" in " ".join(lines)
+    assert len(lines) <= height

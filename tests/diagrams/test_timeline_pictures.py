@@ -244,3 +244,14 @@ def test_a_name_from_a_server_cannot_add_elements_to_the_picture():
 def test_a_list_of_records_is_no_timeline():
     with pytest.raises(TypeError, match=r"pass a Timeline, as timeline_of\(\) returns, not a list"):
         timeline_svg([])
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("timeline", TIMELINES.values(), ids=TIMELINES)
+def test_a_timeline_is_as_wide_as_requested(timeline, width):
+    assert max(map(len, timeline_text(timeline, width=width).splitlines())) <= width
+
+
+def test_a_timeline_that_is_too_narrow_is_refused():
+    with pytest.raises(ValueError, match="width must be at least 60, not 59"):
+        timeline_text(TIMELINES["empty"], width=59)

@@ -205,7 +205,7 @@ def test_close_does_not_wait_for_a_function_whose_agent_was_shut_down(slow_tool)
 def test_close_tells_a_function_that_it_no_longer_waits_for_to_stop(slow_tool, caplog):
     runtime, _ = running_tool(slow_tool, receive_timeout=0.05)
     runtime.close()
-    assert "1 functions of tools have not ended" in caplog.text
+    assert "functions of tools that have not ended, and whose outputs are lost: 1" in caplog.text
     slow_tool.go_on.set()
     assert slow_tool.told.wait(PATIENCE)
 

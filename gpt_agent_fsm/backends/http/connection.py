@@ -19,9 +19,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from urllib3 import HTTPHeaderDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
@@ -39,7 +37,7 @@ from gpt_agent_fsm.backends.http.short_way import MAX_SHORT, Arriving, Forms, Sh
 from gpt_agent_fsm.backends.http.turns import paused
 from gpt_agent_fsm.backends.http.watchers import http_client_is_watched
 
-__all__ = ["Adapter", "Connection", "SecureConnection", "ask", "disconnect"]
+__all__ = ["Connection", "SecureConnection", "ask", "disconnect"]
 
 _TLS_PATIENCE = 1.0
 """Seconds of silence after which a server is suspected of plain HTTP."""
@@ -255,42 +253,6 @@ class SecureConnection(Connection, HTTPSConnection):
             answer = connected.recv(_STATUS_LINE, socket.MSG_WAITALL)
             return answer.startswith(b"HTTP/1.") and b" 400" not in answer
         return False
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = Connection
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = SecureConnection
-
-
-_POOLS = {"http": _Pool, "https": _SecurePool}
-
-
-class Adapter(HTTPAdapter):
-    """Sends requests within the limits that were set for this OS thread's current exchange."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as its base class
-        """Make the pools of connections. `HTTPAdapter` calls this method."""
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as its base class
-        """Return the pools of connections through a proxy. `HTTPAdapter` calls this method."""
-        manager = super().proxy_manager_for(*args, **kwargs)
-        if isinstance(manager, urllib3.ProxyManager):
-            manager.pool_classes_by_scheme = _POOLS
-        else:
-            from gpt_agent_fsm.backends.http.socks_proxy import POOLS  # noqa: PLC0415 - an extra
-
-            manager.pool_classes_by_scheme = POOLS
-        return manager
-
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
-        """Send a request, and record whether any byte of it was sent."""
-        exchange.prepare(str(request.method))
-        return super().send(request, *args, **kwargs)
 
 
 def ask(

@@ -20,8 +20,9 @@ from urllib3 import BaseHTTPResponse, HTTPConnectionPool, Retry
 from urllib3.exceptions import ProtocolError
 
 from gpt_agent_fsm.backends.http import exchange
+from gpt_agent_fsm.backends.http.adapter import Adapter
 from gpt_agent_fsm.backends.http.checks import Proxy
-from gpt_agent_fsm.backends.http.connection import Adapter, ask, disconnect
+from gpt_agent_fsm.backends.http.connection import ask, disconnect
 from gpt_agent_fsm.backends.http.reading import interrupt
 from gpt_agent_fsm.backends.http.short_way import ShortAnswer
 from gpt_agent_fsm.backends.http.turns import Turns, give_up

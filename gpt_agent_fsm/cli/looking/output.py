@@ -36,7 +36,7 @@ _GAP = 3
 
 def is_terminal() -> bool:
     """Return whether a person reads the output on a terminal."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_json(value: object) -> None:

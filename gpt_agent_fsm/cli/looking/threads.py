@@ -16,6 +16,8 @@ from gpt_agent_fsm.engine.showing import printable, waiting_for
 from gpt_agent_fsm.engine.times import age
 
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from gpt_agent_fsm.stores import SQLStore
     from gpt_agent_fsm.stores.owners import ClusterView
 
@@ -92,17 +94,29 @@ def _watch(store: SQLStore, interval: float) -> None:
         while True:
             _show(store, as_json=False)
             time.sleep(interval)
-    from rich.console import Group  # noqa: PLC0415 - only for a terminal
-    from rich.live import Live  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415 - only for a terminal
 
     from gpt_agent_fsm.stores.owners import view_of  # noqa: PLC0415 - an extra
 
     with Live(auto_refresh=False, screen=True) as live:
         while True:
             found, halt = store.threads(), opening.halt_of(store)
-            table = output.rich_table(*_table(found, view_of(store), halted=bool(halt)))
-            live.update(Group(table, _note(found, halt)), refresh=True)
+            table = _table(found, view_of(store), halted=bool(halt))
+            live.update(_fitting(*table, _note(found, halt), live.console), refresh=True)
             time.sleep(interval)
+
+
+def _fitting(heads: Sequence[str], rows: Sequence[Sequence[str]], note: str, console: Console) -> RenderableType:
+    """Return the table with as many rows as fit on the screen, below the note and the number of the other rows."""
+    from rich.console import Group  # noqa: PLC0415 - only for a terminal
+
+    for count in range(min(len(rows), console.height), -1, -1):
+        hidden = len(rows) - count
+        more = f"{hidden} of {len(rows)} threads do not fit on the screen." if hidden else ""
+        page = Group(*filter(None, (note, more)), output.rich_table(heads, rows[:count], console.width))
+        if len(console.render_lines(page, pad=False)) <= console.height:
+            break
+    return page
 
 
 def _table(

@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 
-from gpt_agent_fsm.backends.http.connection import Adapter
+from gpt_agent_fsm.backends.http.adapter import Adapter
 from gpt_agent_fsm.backends.http.exchange import begin
 from tests.backends.conftest import PATIENCE
 from tests.backends.conftest import http as answer
