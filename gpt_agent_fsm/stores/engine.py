@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 import sqlalchemy as sa
@@ -77,10 +79,18 @@ class Database:
 
 
 def open_database(
-    url: str, timeout: float, lock_timeout: float, *, writers: int = 1, idle_timeout: float | None = None
+    url: str,
+    timeout: float,
+    lock_timeout: float,
+    *,
+    writers: int = 1,
+    idle_timeout: float | None = None,
+    read_only: bool = False,
 ) -> Database:
     """Return the database at a URL, but do not connect to it yet.
 
+    With `read_only`, a SQLite file in a directory that cannot be written, for example a copy on a read-only disk, is
+    read as it is, because SQLite cannot make its other files there.
     `writers` is how many transactions may write at once. `idle_timeout` is after how many seconds PostgreSQL ends a
     transaction of a program that says nothing; by default, it is `timeout`.
 
@@ -88,7 +98,7 @@ def open_database(
     """
     parsed, limit = _parse(url), Limit(timeout)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, limit, lock_timeout)
+        return _open_sqlite(parsed, limit, lock_timeout, read_only=read_only)
     return _open_postgresql(parsed, limit, lock_timeout, writers, timeout if idle_timeout is None else idle_timeout)
 
 
@@ -108,7 +118,7 @@ def _parse(url: str) -> sa.URL:
     return parsed
 
 
-def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
+def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float, *, read_only: bool) -> Database:
     if url.host:
         path = "/".join(filter(None, (url.host, url.database)))
         raise StoreError(f"The URL of a SQLite file has three slashes: sqlite:///{path}")
@@ -117,6 +127,10 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     except ValueError:
         names = ", ".join(url.query)
         raise StoreError(f"A parameter in the URL of the database has a wrong value ({names}).") from None
+    name = f"the SQLite database {url.database}"
+    if read_only and _is_unchangeable(url):
+        query = {"uri": "true", "mode": "ro", "immutable": "1"}
+        url = url.set(database=f"file:{quote(str(url.database))}").update_query_dict(query)
     in_memory = url.database in (None, "", ":memory:") or url.query.get("mode") == "memory"
     # `timeout` is SQLite's busy_timeout. One OS thread at a time uses a connection.
     options = {"connect_args": {"check_same_thread": False, "timeout": lock_timeout}, "hide_parameters": True}
@@ -137,17 +151,24 @@ def _open_sqlite(url: sa.URL, limit: Limit, lock_timeout: float) -> Database:
     # first.
     sa.event.listen(writing, "begin", lambda connection: direct.execute(connection, "BEGIN IMMEDIATE"))
     sa.event.listen(reading, "begin", lambda connection: direct.execute(connection, "BEGIN"))
-    name = "the SQLite database in memory" if in_memory else f"the SQLite database {url.database}"
     return Database(
         writing=writing,
         reading=reading,
         asking=asking,
-        name=name,
+        name="the SQLite database in memory" if in_memory else name,
         in_memory=in_memory,
         limit=limit,
         kept=kept,
         statements=direct,
     )
+
+
+def _is_unchangeable(url: sa.URL) -> bool:
+    """Return whether nobody can change this SQLite file, and no change waits in its log file."""
+    if url.database in (None, "", ":memory:") or url.query:
+        return False
+    path = Path(str(url.database))
+    return path.is_file() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
 
 
 def _pool(size: int, limit: Limit) -> dict[str, Any]:

@@ -93,7 +93,8 @@ class SQLStore:
         check_holder: Callable[[Holder], object] | None = None,
     ) -> None:
         self._origin = Origin("SQLStore")
-        self._database = open_database(url, _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout))
+        limits = _seconds("timeout", timeout), _seconds("lock_timeout", lock_timeout)
+        self._database = open_database(url, *limits, read_only=read_only)
         self._read_only = read_only
         self._closed = False
         # A database in memory has only one connection, so reading and writing take turns.

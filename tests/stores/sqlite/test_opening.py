@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from gpt_agent_fsm.errors import StoreError
-from gpt_agent_fsm.stores import SQLStore, schema
+from gpt_agent_fsm.stores import SQLStore, engine, schema
 from tests.stores.helpers import (
     an_event,
     commit,
@@ -136,3 +136,23 @@ def test_a_failed_opening_leaves_no_connection_open(tmp_path, recwarn):
 def test_a_wrong_parameter_of_the_url_is_named(tmp_path):
     with pytest.raises(StoreError, match=r"A parameter in the URL of the database has a wrong value \(timeout\)"):
         SQLStore(f"sqlite:///{tmp_path}/a.db?timeout=abc")
+
+
+@pytest.fixture
+def read_only_folder(store, path, monkeypatch):
+    """The folder of a file that nobody can change, as on a read-only disk. The tests may run as root."""
+    commit(store, idle(), an_event())
+    store.close()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    access = engine.os.access
+    monkeypatch.setattr(engine.os, "access", lambda place, mode: place != path.parent and access(place, mode))
+    yield path.parent
+    path.parent.chmod(0o755)
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_read_without_new_files(read_only_folder, path, url):
+    with contextlib.closing(SQLStore(url, read_only=True)) as reader:
+        assert reader.load("thread_1").snapshot == idle()
+        assert [record.seq for record in reader.history("thread_1")] == [1]
+        assert [each.name for each in read_only_folder.iterdir()] == [path.name]
