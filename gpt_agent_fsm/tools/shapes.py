@@ -150,9 +150,9 @@ class Scalar:
 
     @property
     def words(self) -> str:
-        """The type and the format."""
-        form = self.own.get("format")
-        return _WORDS[self.own["type"]] + (f" with the format {form}" if form else "")
+        """The type, and the format or the encoding."""
+        word, form, coding = _WORDS[self.own["type"]], self.own.get("format"), self.own.get("contentEncoding")
+        return f"{word} with the format {form}" if form else f"{word} in {coding}" if coding else word
 
     def schema(self, _: Definitions) -> Schema:
         """Return the schema that msgspec wrote."""

@@ -156,7 +156,8 @@ def test_a_value_becomes_the_annotated_type(hint, value, made):
         (datetime.date, "\ud800", 'value must be a string with the format date, not "\ud800"'),
         (datetime.timedelta, "\ud800", 'value must be a string with the format duration, not "\ud800"'),
         (uuid.UUID, "\ud800", 'value must be a string with the format uuid, not "\ud800"'),
-        (bytes, "\ud800", 'value must be a string, not "\ud800"'),
+        (bytes, "hello world", 'value must be a string in base64, not "hello world"'),
+        (bytes, "\ud800", 'value must be a string in base64, not "\ud800"'),
         (list[datetime.time] | str, ["\ud800"], 'value[0] must be a string with the format time, not "\ud800"'),
     ],
 )
