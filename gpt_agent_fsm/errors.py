@@ -121,9 +121,9 @@ class StoreError(GptAgentError):
 
 
 class StoreTaken(StoreError, AgentNotAlive):
-    """Another runtime has taken the store over. The former runtime can no longer write, and its agents stop.
+    """Another runtime has taken the store over. The former runtime can no longer write.
 
-    Every call on the former runtime's agents raises this error.
+    As soon as the former runtime notices this, its agents stop. From then on, every call on them raises this error.
     """
 
 
