@@ -71,28 +71,27 @@ def raise_interrupt():
     raise KeyboardInterrupt
 
 
-def at_each_line(call, action, prepare=lambda: None, *, but_in="tests"):
+def at_each_line(call, action, prepare=lambda: None):
     """Call repeatedly; the n-th time, do `action` just before the n-th line of the library. Return how many there are.
 
-    So a signal handler works, which may run between any two lines of the main thread. Calls `prepare` before each, and
-    leaves out the lines of the module `but_in`.
+    So a signal handler works, which may run between any two lines of the main thread. Calls `prepare` before each.
     """
     lines = -1
     more = True
     while more:
         prepare()
         lines += 1
-        more = _at_line(lines, call, action, but_in)
+        more = _at_line(lines, call, action)
     return lines
 
 
-def _at_line(number, call, action, but_in):
+def _at_line(number, call, action):
     """Call; do `action` before the line with this number. Return whether there was one."""
     seen = 0
 
     def trace(frame, event, _argument):
         nonlocal seen
-        if "gpt_agent_fsm" not in frame.f_code.co_filename or but_in in frame.f_code.co_filename:
+        if "gpt_agent_fsm" not in frame.f_code.co_filename or "tests" in frame.f_code.co_filename:
             return None
         if event == "line":
             seen += 1

@@ -98,22 +98,27 @@ def test_a_signal_handler_may_close_the_store_at_any_line_of_a_call(url, call):
         store.close()
 
 
-def test_a_signal_handler_may_close_the_runtime_at_any_line_of_a_command(url):
+@pytest.mark.parametrize(
+    "call",
+    [lambda agent: agent.add_user_message("Hello"), lambda agent: agent.wait()],
+    ids=["add_user_message", "wait"],
+)
+def test_a_signal_handler_may_close_the_runtime_at_any_line_of_a_call(url, call):
     runtimes, agents, server = [], [], SimulatedServer()
     thread_id = server.create_thread(timeout=1)
+    settings = Settings(workers=2, receive_timeout=0.2, heartbeat_interval=0.01)
 
     def prepare():
-        runtimes.append(Runtime(server, Settings(workers=2, receive_timeout=1.0), SQLStore(url)))
+        runtimes.append(Runtime(server, settings, SQLStore(url)))
         agents.append(runtimes[-1].connect(thread_id=thread_id, assistant_id="asst_1", last_message_id=None))
 
     def interrupted():
         with contextlib.suppress(AgentNotAlive, StoreError):
-            agents[-1].add_user_message("Hello")
+            call(agents[-1])
 
     def close():
         runtimes[-1].close()
 
-    # In the scheduler this takes some seconds a line: its OS threads are waited for in vain.
-    assert in_time(lambda: at_each_line(interrupted, close, prepare, but_in="scheduler")) > 30
+    assert in_time(lambda: at_each_line(interrupted, close, prepare)) > 20
     for runtime in runtimes:
         runtime.close()
