@@ -25,6 +25,9 @@ class Changed(threading.Event):
         """Held until the event is set."""
         self._quiet.acquire()
 
+    def __repr__(self) -> str:
+        return f"<Changed at {id(self):#x}: {'set' if self._is_set else 'not set'}>"
+
     def is_set(self) -> bool:
         """Return whether `set` was called since the last call of `clear`."""
         return self._is_set
@@ -42,7 +45,7 @@ class Changed(threading.Event):
     def wait(self, timeout: float | None = None) -> bool:
         """Block until `set` is called, or until the timeout in seconds. Return whether the event is set."""
         if not self._is_set:
-            self._quiet.acquire(timeout=-1 if timeout is None else timeout)
+            self._quiet.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
         return self._is_set
 
 

@@ -96,7 +96,7 @@ def search_message(
         if listed.key == message.key:
             return Found(listed)
     newer = _newer_messages(page, doubt)
-    reached_known = len(newer) < len(page)
+    reached_known = len(newer) < len(page) and not (next_after is not None and _is_at_its_end(page[len(newer)], page))
     keys_listed = any(listed.key for listed in page) or (keys_kept and not _lacks_key_of_known(page, doubt))
     alike = [] if keys_listed else [listed for listed in newer if may_be(message, listed)]
     bounded = reached_known or (doubt.nothing_before and next_after is None)
@@ -105,6 +105,15 @@ def search_message(
     if alike:
         return Ambiguous()
     return Absent() if reached_known or next_after is None else MorePages(next_after)
+
+
+def _is_at_its_end(message: Message, page: Sequence[Message]) -> bool:
+    """Return whether a message is as old as the last one of its page.
+
+    A server that sorts by time, which it counts in seconds, may list a newer message of the same second on the next
+    page.
+    """
+    return message.created_at is not None and message.created_at == page[-1].created_at
 
 
 def _lacks_key_of_known(page: Sequence[Message], doubt: Doubt) -> bool:

@@ -178,7 +178,7 @@ TABLE: Final[tuple[Row, ...]] = (
     on(RequestDelayed,        LIVE,             SAME,            g.is_ending,                            e.count_and_try_again,      "a cancel is delayed"),
     on(RequestDelayed,        SUBMITTING,       FAILED,          f.outputs_are_out_of_tries,             t.give_up_outputs,          "outputs are delayed once too often"),
     on(RequestDelayed,        SUBMITTING,       SAME,            f.was_a_submission,                     t.submit_again_later,       "outputs are delayed"),
-    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              r.poll_again_later,         "a poll is delayed"),
+    on(RequestDelayed,        LIVE,             SAME,            OTHERWISE,                              r.repeat_later,             "a poll is delayed"),
     on(RequestDelayed,        NOT_LIVE,         SAME,            f.may_try_again,                        q.try_again_later,          "a message is delayed"),
     on(RequestDelayed,        FAILED,           SAME,            f.was_a_cancel,                         q.drop_cancel,              "the cancel of an abandoned run is delayed"),
     on(RequestDelayed,        IDLE,             SAME,            h.was_a_reading_with_an_answer,         m.publish_what_is_there,    "the list fails once too often, and the answer is in hand"),
@@ -211,7 +211,7 @@ TABLE: Final[tuple[Row, ...]] = (
 
     # A person must act, because of the API key or the balance.
     on(RequestNeedsOperator,  SUBMITTING,       FAILED,          f.was_a_submission,                     t.keep_outputs,             "outputs are denied"),
-    on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             q.try_again_later,          "a poll is denied"),
+    on(RequestNeedsOperator,  LIVE,             SAME,            f.may_be_denied_by_mistake,             r.repeat_later,             "a poll is denied"),
     on(RequestNeedsOperator,  LIVE,             FAILED,          f.ending_is_denied,                     e.abandon_run,              "a cancel is denied"),
     on(RequestNeedsOperator,  STARTING,         FAILED,          f.unwanted_was_not_sent,                e.drop_unsent,              "a discarded message is denied"),
     on(RequestNeedsOperator,  ANY,              FAILED,          OTHERWISE,                              q.give_up,                  "a message or run is denied"),

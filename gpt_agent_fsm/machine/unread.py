@@ -29,7 +29,9 @@ def is_newest_first(reading: Reading, cursor: Cursor) -> bool:
     if read is not None:
         return posted < read
     own = {message.id for message in reading.own}
-    return any(message.id in own for message in messages[:posted])
+    # An adopted run has perhaps begun before the user's own message. Then its messages are on both sides of it.
+    before, after = (any(message.id in own for message in part) for part in (messages[:posted], messages[posted:]))
+    return before and not after
 
 
 def _start(messages: Sequence[Message], cursor: Cursor) -> int | None:

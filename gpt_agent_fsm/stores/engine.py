@@ -89,8 +89,8 @@ def open_database(
 ) -> Database:
     """Return the database at a URL, but do not connect to it yet.
 
-    With `read_only`, a SQLite file in a directory that cannot be written, for example a copy on a read-only disk, is
-    read as it is, because SQLite cannot make its other files there.
+    With `read_only`, a SQLite file on a read-only disk is read as it is, because SQLite cannot make its other files
+    there.
     `writers` is how many transactions may write at once. `idle_timeout` is after how many seconds PostgreSQL ends a
     transaction of a program that says nothing; by default, it is `timeout`.
 
@@ -168,7 +168,9 @@ def _is_unchangeable(url: sa.URL) -> bool:
     if url.database in (None, "", ":memory:") or url.query:
         return False
     path = Path(str(url.database))
-    return path.is_file() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    if not hasattr(os, "statvfs") or not path.is_file() or path.with_name(f"{path.name}-wal").exists():
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
 def _pool(size: int, limit: Limit) -> dict[str, Any]:

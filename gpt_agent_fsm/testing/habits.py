@@ -66,7 +66,8 @@ class Habits:
         leaves_out_calls: True if every second poll of a run that waits for several outputs omits the last call. This
             concerns threads, because the output of a response no longer changes.
         coarse_times: True if the server gives several messages of a thread the same time, and sorts messages only by
-            their times. So it lists messages of the same time oldest first in both orders.
+            their times. So it lists messages of the same time oldest first in both orders. This concerns servers that
+            list in the requested order: without different times, nobody could tell in which order another one lists.
         forgets_runs: True if every fourth poll of a run is answered as if there was no such run.
     """
 

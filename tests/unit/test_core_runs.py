@@ -143,9 +143,21 @@ def test_a_run_that_must_be_cancelled_is_cancelled_although_the_poll_is_refused(
     assert (story.said, story.state) == (["RequestFailed", "RunFailed"], "failed")
 
 
-@pytest.mark.parametrize("between", [delayed(), seen(RunStatus.CANCELLING)], ids=["delayed", "cancelling"])
-def test_refused_polls_count_only_if_nothing_comes_between_them(between):
-    story = running().tell(cancel, refused())
+def test_a_poll_that_is_denied_begins_the_count_of_refused_polls_again():
+    story = polling().tell(refused(404), due, denied(), due, refused(404))
+    assert story.snapshot.run.refused_polls == 1
+
+
+@pytest.mark.parametrize(
+    ("story", "between"),
+    [
+        (running().tell(cancel, refused()), delayed()),
+        (running().tell(cancel, refused()), seen(RunStatus.CANCELLING)),
+        (polling(), delayed()),
+        (polling(), seen()),
+    ],
+)
+def test_refused_polls_count_only_if_nothing_comes_between_them(story, between):
     for _ in range(3):
         story.tell(refused(404), due, between, due)
     assert story.state == "running"

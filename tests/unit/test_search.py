@@ -42,6 +42,9 @@ def message(*page, doubt=NOTHING_KNOWN, after=None, keys_kept=False):
         (message(OTHER, after="msg_5"), MorePages("msg_5")),
         (message(OTHER), Absent()),
         (message(OTHER, OLD, doubt=KNOWN, after="msg_1"), Absent()),
+        # a message of the same second may be on the next page
+        (message(answer("msg_1", created_at=7.0), doubt=KNOWN, after="msg_1"), MorePages("msg_1")),
+        (message(answer("msg_1", created_at=7.0), doubt=KNOWN), Absent()),
         # a page in the wrong order says nothing about its end
         (message(*TURNED, doubt=KNOWN, after="msg_2"), MorePages("msg_2")),
     ],

@@ -11,6 +11,8 @@ TIMEOUT = 30
 def test_a_change_is_noticed_whether_it_comes_before_or_during_the_wait():
     changed = Changed()
     assert not changed.wait(0)
+    assert not changed.wait(-1)
+    assert repr(changed).endswith(": not set>")
     changed.set()
     changed.set()
     assert changed.is_set()

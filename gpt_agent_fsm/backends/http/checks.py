@@ -116,7 +116,7 @@ def environment_proxy(url: str) -> Proxy:
     except ValueError:
         raise ValueError("HTTP_PROXY and HTTPS_PROXY must look like http://proxy.example.com:3128") from None
     scheme, mark, rest = address.rpartition("://")
-    if "@" in rest and not any(credentials):
+    if "@" in rest and "@" not in urlsplit(address).netloc:
         # Libraries would take a part of the password for the host, and show it in their errors.
         raise ValueError(
             "the user name or the password in HTTP_PROXY or HTTPS_PROXY contains a character with a meaning in URLs; "

@@ -9,20 +9,23 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, quote_plus
 
-from gpt_agent_fsm.errors import ApiError
+from gpt_agent_fsm.errors import ApiError, RequestRefused
 
 __all__ = ["Redactor", "secrets_in"]
 
 _SECRET_NAME = re.compile(
-    r"(?<![a-z])(auth|sig)(?![a-z])|authori[sz]ation|authentication|key(?![a-z])|token|secret|cookie|passw|signature"
-    r"|credential|^code$",
+    r"auth(?!or(?!i)|ored)|keys?(?![a-z])|token|secret|cookie|passw|(?<![a-z])sig(?!nal)|(?<![a-z])sign(?!al)|credential|^code$",
     re.I,
 )
 _MIN_SECRET = 6
-_PLAIN = re.compile(r"[a-z]+([-_][a-z]+)?", re.I)
-_MAX_PLAIN = 15
-"""A plain word, or two, that are not longer than this stand in place of a key, for example `ollama` or `not-needed`. An
-answer may contain them by chance."""
+_PLACEHOLDERS = frozenset(
+    (
+        *("anything", "api-key", "api_key", "apikey", "dummy-key", "fake-key", "llamafile", "lm-studio"),
+        *("lm_studio", "lmstudio", "localai", "no-key", "not-needed", "not-used", "no-key-required"),
+        *("ollama", "placeholder", "required", "sk-dummy", "sk-no-key-required", "unused", "whatever"),
+    )
+)
+"""Words that stand in place of a key for servers that need none. An answer may contain them by chance."""
 _UTF_16 = ("utf-16-le", "utf-16-be")
 _MAX_LEARNT = 32
 """The maximum number of changing credentials to remember. A server may repeat the credentials of an earlier request.
@@ -45,7 +48,7 @@ class Redactor:
 
     def _set_forms(self, forms: Iterable[str]) -> None:
         self._forms = _longest_first(forms)
-        self._body_forms = [_BodyForm(form) for form in self._forms if not _is_plain(form)]
+        self._body_forms = [_BodyForm(form) for form in self._forms if form.lower() not in _PLACEHOLDERS]
 
     def learn(self, secrets: Iterable[str]) -> None:
         """From now on, replace these secrets, too. Safe to call from any OS thread."""
@@ -66,7 +69,7 @@ class Redactor:
     def body(self, body: bytes) -> bytes:
         """Return the body of an HTTP answer without secrets.
 
-        Plain words remain, because a message, an id or the arguments of a call may contain them by chance.
+        Placeholders remain, because a message, an id or the arguments of a call may contain them by chance.
         """
         for form in self._body_forms:
             body = form.removed(body)
@@ -77,6 +80,8 @@ class Redactor:
         error.message = self.text(error.message)
         error.code = error.code and self.text(error.code)
         error.request_id = error.request_id and self.text(error.request_id)
+        if isinstance(error, RequestRefused):
+            error.param = error.param and self.text(error.param)
         error.args = (error.status, error.code, error.message, error.request_id)
         return error
 
@@ -108,7 +113,7 @@ class _BodyForm:
 
 def _escaped(character: str) -> str:
     """Return a pattern for a character that JSON may have escaped, even several times."""
-    return rf"(?:\\*{re.escape(character)}|\\+u(?i:{ord(character):04x}))"
+    return rf"(?:\\{{0,8}}{re.escape(character)}|\\{{1,8}}u(?i:{ord(character):04x}))"
 
 
 def secrets_in(named: Mapping[str, str]) -> list[str]:
@@ -128,10 +133,6 @@ def _forms(words: Iterable[str]) -> set[str]:
 
 def _is_secret(word: str) -> bool:
     return len(word) >= _MIN_SECRET and word.lower() != "bearer"
-
-
-def _is_plain(word: str) -> bool:
-    return len(word) <= _MAX_PLAIN and _PLAIN.fullmatch(word) is not None
 
 
 def _longest_first(forms: Iterable[str]) -> list[str]:

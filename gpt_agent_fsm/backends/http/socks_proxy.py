@@ -1,4 +1,8 @@
-"""Connections through a SOCKS proxy, which keep the deadline of an exchange. They need the package PySocks."""
+"""Connections through a SOCKS proxy. They need the package PySocks.
+
+They keep the deadline of an exchange, with one exception: while the connection is made, each wait for the proxy may
+take all the time that was left when it began.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,11 @@ class _SocksConnection(SOCKSConnection, Connection):
         # The proxy decides to which address of the host it connects.
         self.timeout = exchange.seconds_left()
         connected: socket.socket = super()._new_conn()
-        connected.settimeout(exchange.seconds_left())
+        try:
+            connected.settimeout(exchange.seconds_left())
+        except BaseException:
+            connected.close()
+            raise
         return connected
 
 

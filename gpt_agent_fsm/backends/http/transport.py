@@ -197,14 +197,27 @@ class Transport:
 
         The connection shortens the timeout `seconds` to the remaining time. Raises what `requests` or urllib3 raises.
         """
-        session = self.session()
+        session, method = self.session(), str(request.method)
+        if method != "GET" and time.monotonic() < self._distrusts_until:
+            if session.route is not None:
+                disconnect(session.route[0])
+            else:
+                session.close()
+        try:
+            return self._send(session, request, seconds)
+        except (ConnectionError, ProtocolError, requests.ConnectionError):
+            if exchange.was_sent() is not False:
+                self._distrusts_until = time.monotonic() + _DISTRUST
+            raise
+
+    def _send(self, session: _Session, request: HttpRequest | requests.PreparedRequest, seconds: float) -> Incoming:
         adapter = session.get_adapter(self._root)
         is_foreign = type(adapter) is not Adapter or requests_is_watched(session)
         if is_foreign:
             give_up()
         if isinstance(request, HttpRequest):
             if isinstance(adapter, Adapter) and not is_foreign:
-                return self._open(session, adapter, request, seconds)
+                return self._ask(session, adapter, request, seconds)
             request = self.prepared(request)
         return Incoming(
             session.send(
@@ -218,20 +231,9 @@ class Transport:
             )
         )
 
-    def _open(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
+    def _ask(self, session: _Session, adapter: Adapter, request: HttpRequest, seconds: float) -> Incoming:
         exchange.prepare(request.method)
         pool, before = session.route or self._route(session, adapter)
-        if request.method != "GET" and time.monotonic() < self._distrusts_until:
-            disconnect(pool)
-        try:
-            return self._ask(pool, before, request, seconds)
-        except (ConnectionError, ProtocolError):
-            if exchange.was_sent():
-                self._distrusts_until = time.monotonic() + _DISTRUST
-            raise
-
-    @staticmethod
-    def _ask(pool: HTTPConnectionPool, before: str, request: HttpRequest, seconds: float) -> Incoming:
         method, target, body, headers = request.method, before + request.target, request.body, request.headers
         answer = None
         if urllib3_is_watched(pool) or http_client_is_watched():

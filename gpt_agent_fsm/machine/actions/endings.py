@@ -12,7 +12,7 @@ from gpt_agent_fsm import events
 from gpt_agent_fsm.machine import effects, inputs
 from gpt_agent_fsm.machine.actions.messages import queued
 from gpt_agent_fsm.machine.actions.requests import announce_failed_run, end_run, report
-from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_again_later, poll_run
+from gpt_agent_fsm.machine.actions.runs import change_run, note_latest_run, poll_run, repeat_later
 from gpt_agent_fsm.machine.failure_guards import was_a_cancel
 from gpt_agent_fsm.machine.message_guards import head_may_be_sent
 from gpt_agent_fsm.machine.run_status import RunStatus
@@ -100,7 +100,7 @@ def abandon_run(copy: WorkingCopy, input_: inputs.Input) -> None:
 
 def count_and_try_again(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
     _count_try(copy)
-    poll_again_later(copy, failure)
+    repeat_later(copy, failure)
 
 
 def _count_try(copy: WorkingCopy) -> None:

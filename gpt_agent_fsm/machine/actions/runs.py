@@ -222,7 +222,8 @@ def poll_once_more(copy: WorkingCopy, failure: inputs.RequestRejected) -> None:
     try_again_later(copy, failure)
 
 
-def poll_again_later(copy: WorkingCopy, failure: inputs.RequestDelayed) -> None:
+def repeat_later(copy: WorkingCopy, failure: inputs.RequestFailure) -> None:
+    """Make the request again later. Polls that were refused before it no longer count."""
     change_run(copy, refused_polls=0)
     try_again_later(copy, failure)
 

@@ -133,7 +133,7 @@ def random_troubles(rng: random.Random, wire: Wire) -> Troubles:
         respells_arguments=rng.random() < _LIKELY,
         copies_keys=rng.random() < _LIKELY,
         leaves_out_calls=rng.random() < _LIKELY,
-        coarse_times=rng.random() < _LIKELY,
+        coarse_times=rng.random() < _LIKELY and habits.order == "requested",
         forgets_runs=rng.random() < _LIKELY,
     )
     return attrs.evolve(troubles, habits=habits)

@@ -279,6 +279,13 @@ def test_a_base_url_of_another_type_says_what_to_pass():
         AssistantsBackend(3)
 
 
+@pytest.mark.parametrize("user", ["user@", "@", ":@", "user:@"])
+def test_a_proxy_without_a_password_is_used(make, monkeypatch, serve, user):
+    proxy = serve(answer({"id": "t"}))
+    monkeypatch.setenv("HTTP_PROXY", f"http://{user}127.0.0.1:{proxy.port}")
+    assert make().create_thread(timeout=5) == "t"
+
+
 @pytest.mark.parametrize("sign", "/#?")
 def test_a_sign_in_the_password_of_a_proxy_that_ends_the_host_is_refused_at_once(monkeypatch, sign):
     monkeypatch.setenv("HTTP_PROXY", f"http://user:hunter2{sign}hunter3@127.0.0.1:3128")

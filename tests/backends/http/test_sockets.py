@@ -10,7 +10,9 @@ import time
 import zlib
 
 import pytest
+from requests.auth import HTTPBasicAuth
 
+from gpt_agent_fsm.backends import AssistantsBackend
 from gpt_agent_fsm.backends.http import connection, exchange
 from gpt_agent_fsm.errors import OutcomeUnknown, TransientError
 from gpt_agent_fsm.ports import RunRequest
@@ -107,8 +109,6 @@ def test_close_is_idempotent_and_a_request_after_it_connects_again(make_new, ser
 
 
 def test_a_backend_that_nobody_closed_leaves_no_socket_open(serve, recwarn):
-    from gpt_agent_fsm.backends import AssistantsBackend
-
     server = serve(answer(RUN))
     backend = AssistantsBackend(server.base_url)
     thread = threading.Thread(target=get, args=(backend,))
@@ -277,8 +277,9 @@ def test_a_server_that_does_not_speak_http_makes_the_address_suspect(make, serve
     )
 
 
+@pytest.mark.parametrize("auth", [None, HTTPBasicAuth("user", "a-passw0rd")], ids=["key", "auth"])
 @pytest.mark.parametrize("lost", [get, post])
-def test_after_a_lost_connection_each_post_has_a_new_one(make_new, serve, lost):
+def test_after_a_lost_connection_each_post_has_a_new_one(serve, lost, auth):
     answered = set()
 
     def only_once(connection, _):
@@ -289,10 +290,11 @@ def test_after_a_lost_connection_each_post_has_a_new_one(make_new, serve, lost):
             answered.add(connection)
             connection.sendall(answer(RUN))
 
-    backend = make_new(serve(only_once).base_url)
+    backend = AssistantsBackend(serve(only_once).base_url, None if auth else "k", auth=auth)
     assert get(backend).id == "run_1"
     failure_of(lost, backend)
     assert [post(backend).id for _ in range(3)] == ["run_1"] * 3
+    backend.close()
 
 
 def test_a_connection_closed_while_idle_is_replaced(make, serve):
