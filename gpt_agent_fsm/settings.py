@@ -35,15 +35,15 @@ def _check(
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:  # noqa: ANN401 - a validator gets any value
         integral = str(attribute.type).startswith("int") or attribute.type is int
         kind = int if integral else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_number or not (isinstance(value, int) or math.isfinite(value)):
             noun = "a whole number" if integral else "a number of seconds"
             raise ValueError(f"Settings: {attribute.name} must be {noun}, not {value!r}")
         if value > maximum:
             raise ValueError(f"Settings: {attribute.name} must be at most {maximum}, not {value!r}")
         if value < minimum or (value == 0 and not zero):
-            raise ValueError(
-                f"Settings: {attribute.name} must be {'at least' if zero else 'more than'} 0, not {value!r}"
-            )
+            least = f"at least {minimum:g}" if zero or 0 < minimum < 1 else "more than 0"
+            raise ValueError(f"Settings: {attribute.name} must be {least}, not {value!r}")
 
     return check
 
@@ -51,6 +51,8 @@ def _check(
 _seconds = _check(0.0)
 _delay = _check(0.0, zero=True)
 _seconds_or_none: Any = attrs.validators.optional(_seconds)
+_not_tiny_or_none: Any = attrs.validators.optional(_check(0.001))
+"""For values by which the library divides, or which it doubles again and again."""
 _count = _check(1)
 _count_or_none: Any = attrs.validators.optional(_count)
 _tokens_or_none: Any = attrs.validators.optional(_check(1, maximum=MAX_TOKENS))
@@ -118,7 +120,7 @@ class Settings:
     streams: int = attrs.field(default=32, validator=_retries)
     """How many runs may be read as streams at the same time, each on an OS thread of its own. Further runs are only
     polled."""
-    stall_after: float | None = attrs.field(default=300.0, validator=_seconds_or_none)
+    stall_after: float | None = attrs.field(default=300.0, validator=_not_tiny_or_none)
     """If a thread waits for the same thing for this time, `ThreadStalled` is sent. It is sent again each time the wait
     has doubled. None means never."""
     max_answer_bytes: int = attrs.field(default=64 * 1024 * 1024, validator=_count)
@@ -127,7 +129,7 @@ class Settings:
     max_part_bytes: int = attrs.field(default=20 * 1024 * 1024, validator=_count)
     """The largest total size in bytes of the images and files that one message contains as data. The store keeps this
     data until the message is sent. For more data, use `Runtime.upload`, and send the file's id."""
-    requests_per_minute: float | None = attrs.field(default=None, validator=_seconds_or_none)
+    requests_per_minute: float | None = attrs.field(default=None, validator=_not_tiny_or_none)
     """How many requests a minute all threads of the API key may make together; None means no limit. In a cluster, this
     counts for all processes together. Requests that have to wait take turns; see `tenant` of `Runtime.connect`."""
     workers: int = attrs.field(default=8, validator=_count)

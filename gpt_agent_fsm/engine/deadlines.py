@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from gpt_agent_fsm.engine.protocols import Clock
 from gpt_agent_fsm.machine import inputs
@@ -15,6 +16,9 @@ __all__ = ["Deadlines"]
 
 
 _PAUSED = (State.AWAITING_TOOLS, State.SUBMITTING)
+_Asked: TypeAlias = tuple[str, float]
+"""The id of a call, and when its approval was requested, in seconds since the epoch."""
+_NO_CALLS: Mapping[_Asked, float] = {}
 _NONE: Mapping[str, float] = {}
 """Shared by all threads, because most of them are idle, and an empty dict takes 64 bytes."""
 
@@ -36,8 +40,9 @@ class Deadlines:
         """The deadlines that run, and when each ends, in monotonic seconds. Replaced, never changed."""
         self._tool_time_left: float | None = None
         """The seconds left of `tool_timeout` while the thread waits only for a person; None at other times."""
-        self._asking: Mapping[str, float] = _NONE
-        """For each call that waits for an approval: when the approval was requested, in seconds since the epoch."""
+        self._asking: Mapping[_Asked, float] = _NO_CALLS
+        """For each call that waits for an approval: when the approval was requested, in monotonic seconds. The time of
+        day is looked at only once, because somebody may set the clock."""
         self._run_since = 0.0
         """When this process first saw the run in progress, or last sent it outputs, in monotonic seconds."""
         self._waits_since = 0.0
@@ -89,11 +94,11 @@ class Deadlines:
         Pause `tool_timeout` while the run waits only for approvals.
         """
         # Only calls of a run that waits for outputs have this deadline. A decision about other calls would be ignored.
-        self._asking = {call.id: call.asked_at or 0.0 for call in asking_calls(snapshot)} or _NONE
-        limit, time = settings.approval_timeout, self._clock.time()
+        known, time, limit = self._asking, self._clock.time(), settings.approval_timeout
+        asked = ((call.id, call.asked_at or 0.0) for call in asking_calls(snapshot))
+        self._asking = {call: known.get(call, now - max(time - call[1], 0.0)) for call in asked} or _NO_CALLS
         if self._asking and limit is not None:
-            first = min(self._asking.values())
-            self._set("approval_timeout", now + limit - max(time - first, 0.0))
+            self._set("approval_timeout", min(self._asking.values()) + limit)
         else:
             self._end("approval_timeout")
         stands_still = only_a_person_is_waited_for(snapshot)
@@ -145,13 +150,13 @@ class Deadlines:
                 next_look = None if due is None else self._clock.time() + due - now
                 yield inputs.StillWaiting(seconds=now - self._waits_since, next_look=next_look)
             elif setting == "approval_timeout":
-                yield from self._expired(settings.approval_timeout or 0.0)
+                yield from self._expired(settings.approval_timeout or 0.0, now)
             else:
                 yield inputs.DeadlinePassed(setting=setting, seconds=getattr(settings, setting))
 
-    def _expired(self, limit: float) -> Iterator[inputs.DenyToolCall]:
+    def _expired(self, limit: float, now: float) -> Iterator[inputs.DenyToolCall]:
         """Yield a denial for each call about which nobody has decided within `limit` seconds."""
         first = min(self._asking.values(), default=0.0)
-        for call_id, asked_at in self._asking.items():
-            if asked_at <= max(first, self._clock.time() - limit):
+        for (call_id, _), asked in self._asking.items():
+            if asked <= max(first, now - limit):
                 yield inputs.DenyToolCall(tool_call_id=call_id, reason=f"nobody decided within {limit:g} seconds")

@@ -76,6 +76,7 @@ class Question:
         self._timeout = timeout
         self._output = output
         self._changed = Changed()
+        self._is_closed = False
         self._inquiry = Inquiry(driver.thread_id, key, self._changed.set)
         clock = scheduler.clock
         self._end = None if timeout is None else clock.monotonic() + timeout
@@ -83,8 +84,10 @@ class Question:
         self._following.enter_context(driver.announcer.followed_by(self._inquiry))
 
     def close(self) -> None:
-        """Stop following the message. Idempotent. The conversation continues."""
+        """Stop following the message, and end a `wait` of another OS thread. Idempotent. The conversation continues."""
+        self._is_closed = True
         self._following.close()
+        self._changed.set()
 
     def take_text(self) -> str:
         """Return the part of the answer's text that has come since the last call; "" if no text has come."""
@@ -98,7 +101,7 @@ class Question:
         `AgentNotAlive`.
         """
         inquiry = self._inquiry
-        while not (inquiry.is_over or (has_piece is not None and has_piece())):
+        while not (self._is_closed or inquiry.is_over or (has_piece is not None and has_piece())):
             refuse_in_handler("the answer was waited for")
             # Workers call the function below, and only this OS thread may take text.
             self._wait_until(
@@ -116,7 +119,7 @@ class Question:
     def _wait_until(self, is_over: Callable[[], bool]) -> None:
         driver, clock = self._driver, self._scheduler.clock
         left = None if self._end is None else max(0.0, self._end - clock.monotonic())
-        if not wait_until(driver, self._scheduler, is_over, left, self._changed):
+        if not wait_until(driver, self._scheduler, lambda: self._is_closed or is_over(), left, self._changed):
             sentence = f"{driver.thread_id} has not answered after {self._timeout} seconds. {driver.explain()}"
             raise WaitTimeout(sentence)
 
@@ -149,10 +152,11 @@ class AnswerStream(Iterator[str]):
             raise StopIteration
         try:
             self._question.wait(self._has_piece)
-            if self._has_piece():
-                piece, self._piece = self._piece, ""
-                return piece
-            self._answer = self._question.answer(self._backend)
+            if not self._has_ended:  # otherwise, another OS thread has closed the stream
+                if self._has_piece():
+                    piece, self._piece = self._piece, ""
+                    return piece
+                self._answer = self._question.answer(self._backend)
         except BaseException:
             self.close()
             raise
@@ -172,7 +176,7 @@ class AnswerStream(Iterator[str]):
         return self._answer
 
     def close(self) -> None:
-        """Read no more pieces. Idempotent. The run continues."""
+        """Read no more pieces. Idempotent. The run continues. If another OS thread waits for a piece, its loop ends."""
         self._has_ended = True
         self._question.close()
 

@@ -109,6 +109,7 @@ def _of_class(cls: type) -> Output:
 def _of_schema(schema: dict[str, Any]) -> Output:
     try:
         import jsonschema  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+        import referencing  # noqa: PLC0415 - as above
     except ImportError:
         raise ValueError("output: a JSON schema needs the package jsonschema; install the extra 'local'") from None
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
@@ -118,11 +119,17 @@ def _of_schema(schema: dict[str, Any]) -> Output:
         raise ValueError(f"output: not a valid JSON schema: {error.message}") from None
     if schema.get("type") != "object":
         raise ValueError('output must be a JSON schema of the type "object"')
-    validator = kind(schema)
+    # With a registry, no schema is loaded from an address.
+    validator = kind(schema, registry=referencing.Registry())
 
     def structure(value: Any) -> Any:  # noqa: ANN401
+        try:
+            error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        except Exception as problem:  # noqa: BLE001 - whatever a schema makes the validator raise
+            # For example a reference that leads nowhere, or to itself, or a number that is too large for a division.
+            raise InvalidOutput(f"the schema cannot be applied to it ({type(problem).__name__})") from None
         # The messages of jsonschema quote the value, so the error names only its place.
-        if (error := jsonschema.exceptions.best_match(validator.iter_errors(value))) is not None:
+        if error is not None:
             raise InvalidOutput(f"{error.json_path} does not fit the schema's {error.validator!r}")
         return value
 

@@ -192,3 +192,18 @@ def test_the_name_of_a_schema_is_one_that_a_server_takes(title, name):
 def test_a_form_stays_itself():
     form = as_output(Forecast)
     assert as_output(form) is form
+
+
+HOPELESS = {
+    "a reference that leads nowhere": {"$ref": "#/$defs/x"},
+    "a reference to itself": {"$ref": "#/properties/a"},
+    "a reference to another place": {"$ref": "http://127.0.0.1:1/schema.json"},
+    "a division of a large number": {"type": "number", "multipleOf": 0.5},
+}
+
+
+@pytest.mark.parametrize("schema", HOPELESS.values(), ids=HOPELESS)
+def test_a_schema_that_cannot_be_applied_makes_the_answer_invalid(schema):
+    output = as_output({"type": "object", "properties": {"a": schema}})
+    with pytest.raises(InvalidOutput, match="the schema cannot be applied to it"):
+        output.value(f'{{"a": {10**401}}}')

@@ -73,10 +73,18 @@ def test_retries_and_delays_may_be_zero(name):
     assert getattr(Settings(**{name: 0}), name) == 0
 
 
+@pytest.mark.parametrize("value", [10**10, 10**400])
 @pytest.mark.parametrize("name", ["idle_timeout", "workers"])
-def test_a_value_that_no_timer_takes_is_refused(name):
+def test_a_value_that_no_timer_takes_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be at most 1000000000"):
-        Settings(**{name: 10**10})
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["requests_per_minute", "stall_after"])
+def test_a_value_that_is_too_small_to_calculate_with_is_refused(name):
+    with pytest.raises(ValueError, match=r"must be at least 0.001, not 1e-307"):
+        Settings(**{name: 1e-307})
+    assert getattr(Settings(**{name: 0.001}), name) == 0.001
 
 
 def test_a_count_is_a_whole_number():

@@ -44,6 +44,15 @@ def test_stream_asks_for_a_stream_for_this_message_alone(world):
     assert len(world.server.streams) == 1
 
 
+def test_a_stream_that_is_closed_while_another_os_thread_reads_it_ends_the_loop(world):
+    pieces = stream(world, plan=[Linger(1000), Answer("Hello you")])
+    world.scheduler.call_later(5, pieces.close)
+    assert list(pieces) == []
+    assert world.scheduler.clock.monotonic() < 10
+    with pytest.raises(RuntimeError, match="it has ended without an answer"):
+        pieces.answer  # noqa: B018 - the property raises
+
+
 @pytest.mark.parametrize("script", [[], [BROKEN], ["Hello ", BROKEN], ["Hell"]])
 def test_the_text_that_the_stream_has_missed_comes_with_the_message(world, script):
     pieces = stream(world, *script)

@@ -228,6 +228,22 @@ def test_an_approval_that_nobody_gives_is_denied_in_time_across_restarts():
     assert (denied.by, denied.reason) == (None, "nobody decided within 100 seconds")
 
 
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_setting_the_clock_moves_no_deadline_of_an_approval(jump):
+    two = Call((*WEATHER.calls, ("measure", "{}")))
+    world = World(two, Answer("Done"), tools=[make_tool(True, [])], approval_timeout=100)
+    agent = world.connect(subscribe=lambda *_: None)
+    agent.add_user_message("Hello")
+    world.scheduler.advance(30)
+    world.scheduler.set_time_of_day(jump)
+    measure = next(call for call in agent.open_tool_calls if call.name == "measure")
+    agent.submit_tool_output(measure.id, "7")
+    world.scheduler.advance(60)
+    assert "ToolDenied" not in world.names()
+    world.scheduler.advance(30)
+    assert "ToolDenied" in world.names()
+
+
 def test_the_tool_timeout_stands_still_while_only_a_person_is_waited_for():
     world = World(WEATHER, Answer("Done"), tools=[make_tool(True, [])], tool_timeout=50)
     agent = world.connect()

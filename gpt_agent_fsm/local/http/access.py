@@ -97,7 +97,7 @@ def _asked(is_valid: Callable[[str], bool], given: str) -> bool:
     try:
         with flask.request.environ[WAITING]():
             return bool(is_valid(given))
-    except Exception as error:
+    except BaseException as error:  # the client must get an answer, whatever the callable raises
         logger.exception("The callable for the API key raised")
         raise ApiProblem(
             503, "The server cannot check the API key now: try again soon.", kind="server_error"

@@ -65,7 +65,7 @@ class Recorder:
                 # The callback may be slow.
                 with environ[WAITING]():
                     self._report(seen)
-            except Exception:
+            except BaseException:  # even of `pytest.fail`, which is no `Exception`
                 # The request may have taken effect, so its client must still get the answer.
                 logger.exception("on_request raised")
             return start_response(status, *rest)

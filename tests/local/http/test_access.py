@@ -219,9 +219,10 @@ def test_the_openai_client_of_azure_comes_in(serve):
     assert answer.json()["status"] == "completed"
 
 
-def test_a_callable_for_the_key_that_raises_is_a_503_and_is_logged(caplog):
+@pytest.mark.parametrize("error", [OSError("the directory is down"), SystemExit()])
+def test_a_callable_for_the_key_that_raises_is_a_503_and_is_logged(caplog, error):
     def is_valid(_key):
-        raise OSError("the directory is down")
+        raise error
 
     with LocalServer(api_key=is_valid) as server:
         answer = requests.get(f"{server.base_url}/threads/x", headers={"api-key": "k"}, timeout=10)

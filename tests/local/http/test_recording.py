@@ -79,7 +79,7 @@ def test_json_nested_too_deeply_is_recorded_as_it_came(base_url, seen):
     assert seen[0].body == deep
 
 
-@pytest.mark.parametrize("error", [ValueError("broken"), TypeError()])
+@pytest.mark.parametrize("error", [ValueError("broken"), TypeError(), SystemExit(), pytest.fail.Exception("no")])
 def test_a_callback_that_raises_is_logged_and_breaks_no_request(caplog, error):
     def report(_request):
         raise error
