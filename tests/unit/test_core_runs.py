@@ -149,15 +149,16 @@ def test_a_poll_that_is_denied_begins_the_count_of_refused_polls_again():
 
 
 @pytest.mark.parametrize(
-    ("story", "between"),
+    ("make", "between"),
     [
-        (running().tell(cancel, refused()), delayed()),
-        (running().tell(cancel, refused()), seen(RunStatus.CANCELLING)),
-        (polling(), delayed()),
-        (polling(), seen()),
+        (lambda: running().tell(cancel, refused()), delayed()),
+        (lambda: running().tell(cancel, refused()), seen(RunStatus.CANCELLING)),
+        (polling, delayed()),
+        (polling, seen()),
     ],
 )
-def test_refused_polls_count_only_if_nothing_comes_between_them(story, between):
+def test_refused_polls_count_only_if_nothing_comes_between_them(make, between):
+    story = make()
     for _ in range(3):
         story.tell(refused(404), due, between, due)
     assert story.state == "running"
