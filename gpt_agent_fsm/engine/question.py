@@ -107,7 +107,7 @@ class Question:
             self._wait_until(
                 lambda: inquiry.is_over or inquiry.is_parked or (has_piece is not None and inquiry.text.has_news)
             )
-            if inquiry.is_parked:
+            if inquiry.is_parked and not self._is_closed:
                 self._driver.send(inputs.WithdrawMessage(key=inquiry.key))
                 self._wait_until(lambda: inquiry.is_over or self._driver.is_settled())
                 inquiry.check_parked()

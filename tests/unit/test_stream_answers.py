@@ -44,9 +44,15 @@ def test_stream_asks_for_a_stream_for_this_message_alone(world):
     assert len(world.server.streams) == 1
 
 
-def test_a_stream_that_is_closed_while_another_os_thread_reads_it_ends_the_loop(world):
+@pytest.mark.parametrize("is_parked", [False, True])
+def test_a_stream_that_is_closed_while_another_os_thread_reads_it_ends_the_loop(world, is_parked):
     pieces = stream(world, plan=[Linger(1000), Answer("Hello you")])
-    world.scheduler.call_later(5, pieces.close)
+
+    def close():
+        pieces._question._inquiry.is_parked = is_parked
+        pieces.close()
+
+    world.scheduler.call_later(5, close)
     assert list(pieces) == []
     assert world.scheduler.clock.monotonic() < 10
     with pytest.raises(RuntimeError, match="it has ended without an answer"):
